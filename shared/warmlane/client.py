@@ -1,0 +1,250 @@
+"""The blocking client: drives the flows of `warmlane._wire` with a Redis connection and one listening thread."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+
+from warmlane import jobs
+from warmlane._wire import Flow, Pause, Requests, Slot, Slots, Wire
+from warmlane.jobs import Job as JobRequest
+from warmlane.keys import Keys
+from warmlane.ops import Op, Submit
+from warmlane.results import JobStatus, ModelInfo, Progress, State, WorkerInfo
+from warmlane.settings import Settings
+
+if TYPE_CHECKING:
+    import redis
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: Pause before the inbox tries again to reach a lost server, in seconds.
+_RECONNECT_S = 1.0
+
+
+class Transport(Protocol):
+    """The seam between the core and the world. `warmlane.testing` ships one that needs no server."""
+
+    slots: Slots
+
+    def run(self, op: Op[R]) -> R:
+        """Run an operation on the store."""
+        ...
+
+    def pause(self, slot: Slot, seconds: float) -> None:
+        """Wait until the slot's event is set, at most so long."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Client(Requests["Job"]):
+    """Enqueues jobs and waits for them. Threads may share one client; make one for a process.
+
+    Args:
+        url: where Redis is; default `WARMLANE_REDIS_URL`, else the embedded server is started or joined.
+        settings: everything else; default: from the environment.
+        transport: for tests, see `warmlane.testing`.
+
+    Raises:
+        ConfigurationError: a malformed URL or setting. An unreachable server shows at the first call.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, settings: Settings | None = None, transport: Transport | None = None
+    ) -> None:
+        self.settings = settings or Settings.from_env(redis_url=url)
+        self._transport = transport or RedisTransport(self.settings)
+        self._wire = Wire(self.settings, self._transport.slots)
+
+    def submit(self, job: JobRequest) -> Job:
+        """Enqueue a job; returns when it is accepted, with its handle."""
+        job_id = jobs.new_id()
+        slot = self._transport.slots.open(job_id)
+        self._drive(self._wire.submit(job, job_id, slot))
+        return Job(self, job_id, slot)
+
+    def job(self, job_id: str) -> Job:
+        """The handle of a job that any process enqueued; asks nothing yet."""
+        return Job(self, jobs.check_id(job_id), self._transport.slots.open(job_id))
+
+    def models(self) -> list[ModelInfo]:
+        """All published models, with the workers that hold them warm."""
+        return self._drive(self._wire.models())
+
+    def workers(self) -> list[WorkerInfo]:
+        """The live workers: device, state, warm models."""
+        return self._drive(self._wire.workers())
+
+    def close(self) -> None:
+        """Close the connections. Jobs go on."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _drive(self, flow: Flow[T]) -> T:
+        reply: Any = None
+        error: Exception | None = None
+        while True:
+            try:
+                wanted = flow.send(reply) if error is None else flow.throw(error)
+            except StopIteration as stop:
+                value: T = stop.value
+                return value
+            reply, error = None, None
+            try:
+                if isinstance(wanted, Pause):
+                    self._transport.pause(wanted.slot, wanted.seconds)
+                else:
+                    reply = self._transport.run(wanted)
+            except Exception as exc:  # noqa: BLE001 - the flow decides what an error means
+                error = exc
+
+
+class Job:
+    """A job's handle. Any process can make one by `client.job(id)`."""
+
+    def __init__(self, client: Client, job_id: str, slot: Slot) -> None:
+        self.id = job_id
+        self._client = client
+        self._slot = slot
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id}>"
+
+    def status(self) -> JobStatus:
+        """The job's record: state, times, attempts, error.
+
+        Raises:
+            JobNotFound: no record has that id.
+        """
+        return self._client._drive(self._client._wire.status(self.id))
+
+    def progress(self) -> Progress:
+        """How far it has come, and the phase."""
+        return self.status().progress
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the job's end and return its result.
+
+        Args:
+            timeout: seconds; None waits as long as the server is there.
+
+        Raises:
+            ResultTimeout: not done in time; the job goes on.
+            JobCancelled, JobNotFound, ResultExpired, ServerUnreachable, or the error that the job failed with.
+        """
+        return self._client._drive(self._client._wire.result(self.id, self._slot, timeout))
+
+    def cancel(self) -> State:
+        """Ask for an end: at once while it waits, at the next safe point while it runs. Returns the state after."""
+        return self._client._drive(self._client._wire.cancel(self.id))
+
+
+class RedisTransport:
+    """The blocking transport: a pooled connection for operations, one subscribed connection as the inbox."""
+
+    def __init__(self, settings: Settings) -> None:
+        from warmlane.embedded import server_url
+        from warmlane.store import RedisStore, connect
+
+        self.slots = Slots(threading.Event)
+        self._url = server_url(settings)
+        self._names = Keys(settings.namespace)
+        self._store = RedisStore(connect(self._url, retry_s=settings.connect_timeout_s), self._names, self._url)
+        self._lock = threading.Lock()
+        self._inbox: _Inbox | None = None
+
+    def run(self, op: Op[R]) -> R:
+        if isinstance(op, Submit):
+            self._listen()  # before the job exists, so that its end cannot be missed
+        return self._store.run(op)
+
+    def pause(self, slot: Slot, seconds: float) -> None:
+        self._listen()
+        slot.wake.wait(seconds)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._inbox is not None:
+                self._inbox.stop()
+                self._inbox = None
+        self._store.client.close()
+        self._store.client.connection_pool.disconnect()
+
+    def _listen(self) -> None:
+        inbox = self._inbox
+        if inbox is not None and inbox.pid == os.getpid():
+            return
+        with self._lock:
+            if self._inbox is None or self._inbox.pid != os.getpid():  # a thread does not survive a fork
+                from warmlane.store import translated
+
+                with translated(self._url):
+                    self._inbox = _Inbox(self._store.client, self._names.inbox(self.slots.id), self.slots)
+
+
+class _Inbox:
+    """The listening thread. Reconnects for ever; after each reconnection everybody who waits reads the record again."""
+
+    def __init__(self, client: redis.Redis, channel: str, slots: Slots) -> None:
+        self.pid = os.getpid()
+        self._client = client
+        self._channel = channel
+        self._slots = weakref.ref(slots)
+        self._stopped = threading.Event()
+        self._pubsub = self._subscribe()
+        self._thread = threading.Thread(target=self._run, name="warmlane-inbox", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join(timeout=5)
+        self._pubsub.close()
+
+    def _subscribe(self) -> redis.client.PubSub:
+        pubsub: redis.client.PubSub = self._client.pubsub()  # type: ignore[no-untyped-call]
+        pubsub.subscribe(self._channel)
+        pubsub.get_message(timeout=5.0)  # the confirmation: from here on nothing is missed
+        return pubsub
+
+    def _run(self) -> None:
+        import redis
+
+        while not self._stopped.is_set():
+            try:
+                message = self._pubsub.get_message(timeout=1.0)
+            except (redis.RedisError, OSError):
+                self._reconnect()
+                continue
+            slots = self._slots()
+            if slots is None:
+                return
+            if message is not None and message["type"] == "message":
+                slots.deliver(message["data"])
+            elif message is not None and message["type"] == "subscribe":
+                slots.doubt()  # redis-py reconnected by itself and subscribed again
+
+    def _reconnect(self) -> None:
+        import redis
+
+        self._pubsub.close()
+        while not self._stopped.wait(_RECONNECT_S):
+            try:
+                self._pubsub = self._subscribe()
+            except (redis.RedisError, OSError):
+                continue
+            slots = self._slots()
+            if slots is not None:
+                slots.doubt()
+            return

@@ -1,0 +1,3 @@
+-- All known models: flat fields and values.
+-- KEYS models.
+return redis.call('HGETALL', KEYS[1])

@@ -1,0 +1,243 @@
+"""What comes back: tables, arrays, job states. Plain data; knows neither numpy nor pandas until somebody asks for them.
+
+An ndarray result is a `numpy.ndarray` where numpy is installed and an `NDArray` where it is not, so that an application
+without numpy can still read shapes and values.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy
+    import pandas
+
+#: The element types that may travel: name -> `struct` character. Raw bytes are little-endian, C order.
+DTYPES = {
+    "bool": "?",
+    "int8": "b",
+    "int16": "h",
+    "int32": "i",
+    "int64": "q",
+    "uint8": "B",
+    "uint16": "H",
+    "uint32": "I",
+    "uint64": "Q",
+    "float16": "e",
+    "float32": "f",
+    "float64": "d",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NDArray:
+    """An n-dimensional array as it travels: element type, shape, raw little-endian bytes in C order.
+
+    Raises:
+        ValueError: the type is not in `DTYPES`, or shape and bytes disagree.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"element type {self.dtype!r} cannot travel; use one of {', '.join(DTYPES)}")
+        if any(type(size) is not int or size < 0 for size in self.shape):
+            raise ValueError("a shape is a tuple of integers, none negative")
+        if math.prod(self.shape) * struct.calcsize(DTYPES[self.dtype]) != len(self.data):
+            raise ValueError("shape and number of bytes disagree")
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers; a plain number for a zero-dimensional array."""
+        flat: Any = [item[0] for item in struct.iter_unpack("<" + DTYPES[self.dtype], self.data)]
+        if not self.shape:
+            return flat[0]
+        for size in reversed(self.shape[1:]):
+            flat = [flat[at : at + size] for at in range(0, len(flat), size)] if size else [[]] * self.shape[0]
+        return flat
+
+    def to_numpy(self) -> numpy.ndarray[Any, Any]:
+        """A writable copy as `numpy.ndarray` (needs numpy)."""
+        import numpy
+
+        little = numpy.dtype(self.dtype).newbyteorder("<")
+        array = numpy.frombuffer(bytearray(self.data), dtype=little).reshape(self.shape)
+        return array.astype(self.dtype, copy=False)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray[Any, Any]:
+        array = self.to_numpy()
+        return array if dtype is None else array.astype(dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns of equal length, in order: what the guide calls a DataFrame.
+
+    `len(table)` is the number of rows, `table["score"]` a column, iteration gives one dict a row.
+
+    Raises:
+        ValueError: columns of different lengths.
+    """
+
+    columns: Mapping[str, Sequence[Any]]
+
+    def __post_init__(self) -> None:
+        if len({len(column) for column in self.columns.values()}) > 1:
+            raise ValueError("the columns of a table have one length")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+    def __getitem__(self, name: str) -> Sequence[Any]:
+        return self.columns[name]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.rows())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict a row, keys in column order."""
+        names = list(self.columns)
+        return [dict(zip(names, row, strict=True)) for row in zip(*self.columns.values(), strict=True)]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """As a pandas DataFrame (needs pandas)."""
+        import pandas
+
+        return pandas.DataFrame(dict(self.columns))
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:
+        return cls({name: [row[name] for row in rows] for name in names})
+
+
+class State(StrEnum):
+    """Where a job stands. The last four are final: a job enters exactly one of them, once."""
+
+    QUEUED = "QUEUED"
+    LOADING = "LOADING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    EXPIRED = "EXPIRED"
+
+    @property
+    def final(self) -> bool:
+        return self in FINAL
+
+
+FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job has come: `fraction` of 1, and the phase in a word ("downloading", "loading", "batch 3/8")."""
+
+    fraction: float
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One time that a worker took the job: which worker, and when (seconds since the epoch, the server's clock)."""
+
+    worker: str
+    started: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A job's record. Times are seconds since the epoch by the server's clock; None where not yet reached.
+
+    Attributes:
+        attempts: every time a worker took it, oldest first; more than one after a worker died with it.
+        error: `{"code", "message", "details"}` of a job that did not succeed.
+    """
+
+    id: str
+    kind: str
+    state: State
+    model: str
+    queued: float
+    started: float | None
+    finished: float | None
+    progress: Progress
+    attempts: tuple[Attempt, ...]
+    cancel_requested: bool
+    error: Mapping[str, Any] | None
+
+    @property
+    def worker(self) -> str | None:
+        """The worker of the newest attempt."""
+        return self.attempts[-1].worker if self.attempts else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON-ready data, for the gateway and for `--json`."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "state": self.state.value,
+            "model": self.model,
+            "queued": self.queued,
+            "started": self.started,
+            "finished": self.finished,
+            "progress": {"fraction": self.progress.fraction, "phase": self.progress.phase},
+            "attempts": [{"worker": attempt.worker, "started": attempt.started} for attempt in self.attempts],
+            "cancel_requested": self.cancel_requested,
+            "error": dict(self.error) if self.error is not None else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class WarmModel:
+    """A model that a worker holds in memory right now."""
+
+    model: str
+    task: str
+    dtype: str
+    device: str
+    bytes: int
+    pinned: bool
+    idle_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """A live worker process, as of its last heartbeat."""
+
+    id: str
+    host: str
+    pid: int
+    device: str
+    state: str
+    threads: int
+    running: int
+    budget_bytes: int
+    queues: tuple[str, ...]
+    models: tuple[WarmModel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A published model: its newest version and who holds it warm.
+
+    Attributes:
+        versions: all published versions, ascending.
+        signature: the inputs and outputs of the newest version, as `warmlane.signature` writes them; None if unknown.
+        warm_on: ids of the live workers that hold any version of it.
+    """
+
+    name: str
+    versions: tuple[int, ...]
+    task: str
+    dtype: str | None
+    bytes: int
+    signature: Mapping[str, Any] | None
+    warm_on: tuple[str, ...] = ()

@@ -1,0 +1,81 @@
+"""The client's settings: one frozen object, read from the environment once. Knows no other module."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from warmlane.errors import ConfigurationError
+
+#: How long a result waits for its caller, in seconds.
+RESULT_TTL_S = 24 * 3600
+#: How long a job may wait in its queue before its record is dropped, in seconds.
+QUEUED_TTL_S = 7 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a caller can set.
+
+    Attributes:
+        redis_url: `redis://`, `rediss://` or `unix://`, with user, password, database and TLS options as redis-py reads
+            them; None means the embedded server (`WARMLANE_REDIS_URL`).
+        namespace: prefix of every key, so that several fleets can share a server (`WARMLANE_NAMESPACE`).
+        home: where the embedded server and the default model store live (`WARMLANE_HOME`).
+        result_ttl_s: how long a result can be fetched after its job ended (`WARMLANE_RESULT_TTL`).
+        connect_timeout_s: how long a call tries to reach the server before `ServerUnreachable`
+            (`WARMLANE_CONNECT_TIMEOUT`).
+    """
+
+    redis_url: str | None = None
+    namespace: str = "warmlane"
+    home: Path = Path.home() / ".local" / "share" / "warmlane"
+    result_ttl_s: int = RESULT_TTL_S
+    connect_timeout_s: float = 5.0
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+        """Settings from `WARMLANE_*`; keyword arguments that are not None win over the environment.
+
+        Raises:
+            ConfigurationError: a value that is not of its type, or a namespace with other characters than `[\\w.-]`.
+        """
+        env = os.environ if env is None else env
+        values: dict[str, Any] = {}
+        if url := env.get("WARMLANE_REDIS_URL"):
+            values["redis_url"] = url
+        if namespace := env.get("WARMLANE_NAMESPACE"):
+            values["namespace"] = namespace
+        values["home"] = Path(env.get("WARMLANE_HOME") or _default_home(env)).expanduser()
+        values["result_ttl_s"] = int(number(env, "WARMLANE_RESULT_TTL", RESULT_TTL_S, minimum=1))
+        values["connect_timeout_s"] = number(env, "WARMLANE_CONNECT_TIMEOUT", 5.0, minimum=0.1)
+        values |= {name: value for name, value in overrides.items() if value is not None}
+        settings = cls(**values)
+        if not settings.namespace.replace("-", "_").replace(".", "_").isidentifier():
+            raise ConfigurationError("WARMLANE_NAMESPACE: use letters, digits, '-', '_' and '.' only")
+        return settings
+
+
+def _default_home(env: Mapping[str, str]) -> str:
+    return os.path.join(env.get("XDG_DATA_HOME") or os.path.join("~", ".local", "share"), "warmlane")
+
+
+def number(env: Mapping[str, str], name: str, default: float, minimum: float = 0) -> float:
+    """A number from the environment.
+
+    Raises:
+        ConfigurationError: not a number, or below the minimum.
+    """
+    text = env.get(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        raise ConfigurationError(f"{name}: {text!r} is not a number") from None
+    if value < minimum:
+        raise ConfigurationError(f"{name}: must be at least {minimum:g}")
+    return value

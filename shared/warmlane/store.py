@@ -1,0 +1,150 @@
+"""The store on Redis: runs operations, blocking or in an event loop, and translates Redis' errors at this one door.
+
+Knows connections and scripts; what an operation means is in `warmlane.ops`. redis-py is imported with this module, so
+`warmlane` imports it only when a client is made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from importlib import resources
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+
+from warmlane.errors import ConfigurationError, InternalError, ServerUnreachable
+from warmlane.keys import Keys
+from warmlane.ops import Op
+
+R = TypeVar("R")
+
+#: First and longest pause between tries to reach the server.
+_BACKOFF_BASE_S = 0.02
+_BACKOFF_CAP_S = 1.0
+#: No command of ours blocks this long; a server that is silent for it is gone.
+SOCKET_TIMEOUT_S = 15.0
+_SCRIPTS = ("beat", "cancel", "finish", "model", "models", "progress", "publish", "start", "submit", "watch", "workers")
+
+
+def describe(url: str) -> str:
+    """A URL without user, password and options, for messages and logs."""
+    try:
+        parts = urlsplit(url)
+        place = parts.path if parts.scheme == "unix" else (parts.hostname or "localhost") + f":{parts.port or 6379}"
+    except ValueError:
+        return "the configured URL"
+    return f"{parts.scheme}://{place}"
+
+
+@contextlib.contextmanager
+def translated(url: str) -> Iterator[None]:
+    """Every exception of redis-py inside becomes one of ours."""
+    try:
+        yield
+    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as exc:
+        raise ConfigurationError(f"{describe(url)} refuses the user or password, or the user may not do this") from exc
+    except (redis.ConnectionError, redis.TimeoutError, OSError) as exc:
+        raise ServerUnreachable(
+            f"no Redis answers at {describe(url)}; is it running, is WARMLANE_REDIS_URL right?"
+        ) from exc
+    except redis.exceptions.OutOfMemoryError as exc:
+        raise ServerUnreachable(f"{describe(url)} is out of memory; raise its maxmemory or lower the load") from exc
+    except redis.ResponseError as exc:
+        raise InternalError(f"{describe(url)} refused a command ({str(exc)[:200]})") from exc
+
+
+def tries_within(seconds: float) -> int:
+    """How many retries of the growing pause fit into a time; the pauses have jitter, so it is a mean."""
+    tries, spent = 0, 0.0
+    while spent < seconds:
+        spent += min(_BACKOFF_BASE_S * 2**tries, _BACKOFF_CAP_S) * 0.75
+        tries += 1
+    return tries
+
+
+def _options(retry_s: float) -> dict[str, Any]:
+    return {
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": min(5.0, max(retry_s, 0.5)),
+        "health_check_interval": 30,
+    }
+
+
+def connect(url: str, *, retry_s: float, connections: int = 64) -> redis.Redis:
+    """A blocking client on a pool that waits for a free connection instead of failing.
+
+    Args:
+        retry_s: how long a command tries to reach the server, about.
+        connections: the most that are open at a time; give threads + 16.
+
+    Raises:
+        ConfigurationError: the URL is none that redis-py knows.
+    """
+    retry = Retry(ExponentialWithJitterBackoff(_BACKOFF_CAP_S, _BACKOFF_BASE_S), tries_within(retry_s))
+    try:
+        pool = redis.BlockingConnectionPool.from_url(
+            url, max_connections=connections, timeout=30, retry=retry, **_options(retry_s)
+        )
+    except ValueError as exc:
+        raise ConfigurationError("the Redis URL must start with redis://, rediss:// or unix://") from exc
+    return redis.Redis(connection_pool=pool)
+
+
+def connect_async(url: str, *, retry_s: float, connections: int = 64) -> redis.asyncio.Redis:
+    """The same for an event loop."""
+    retry = AsyncRetry(ExponentialWithJitterBackoff(_BACKOFF_CAP_S, _BACKOFF_BASE_S), tries_within(retry_s))
+    try:
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            url, max_connections=connections, timeout=30, retry=retry, **_options(retry_s)
+        )
+    except ValueError as exc:
+        raise ConfigurationError("the Redis URL must start with redis://, rediss:// or unix://") from exc
+    return redis.asyncio.Redis(connection_pool=pool)
+
+
+def _script_text(name: str) -> str:
+    return resources.files("warmlane").joinpath("lua", f"{name}.lua").read_text()
+
+
+class RedisStore:
+    """Runs operations on a blocking client. Threads may share it."""
+
+    def __init__(self, client: redis.Redis, names: Keys, url: str) -> None:
+        self.client = client
+        self.names = names
+        self.url = url
+        self._scripts = {name: client.register_script(_script_text(name)) for name in _SCRIPTS}
+
+    def run(self, op: Op[R]) -> R:
+        """Run an operation in one round trip.
+
+        Raises:
+            ServerUnreachable: the server did not answer within the client's retries.
+        """
+        keys, args = op.arguments(self.names)
+        with translated(self.url):
+            reply = self._scripts[op.script](keys=keys, args=args)
+        return op.read(reply)
+
+
+class AsyncRedisStore:
+    """Runs operations in an event loop."""
+
+    def __init__(self, client: redis.asyncio.Redis, names: Keys, url: str) -> None:
+        self.client = client
+        self.names = names
+        self.url = url
+        self._scripts = {name: client.register_script(_script_text(name)) for name in _SCRIPTS}
+
+    async def run(self, op: Op[R]) -> R:
+        """As `RedisStore.run`."""
+        keys, args = op.arguments(self.names)
+        with translated(self.url):
+            reply = await self._scripts[op.script](keys=keys, args=args)
+        return op.read(reply)
