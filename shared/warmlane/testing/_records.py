@@ -1,0 +1,143 @@
+"""The store in memory: job records, results, and who is to be told. Follows the scripts in `lua/`; knows no models."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from warmlane import codec
+from warmlane.errors import CodecError, JobCancelled, JobExpired, JobNotFound, WarmlaneError
+from warmlane.jobs import Job, JobMessage
+from warmlane.ops import Cancel, Outcome, Submit, Watch, encode_error
+from warmlane.results import Attempt, JobStatus, Progress, State
+
+#: The id of the one pretended worker.
+WORKER_ID = "fake-worker"
+
+
+@dataclass
+class Record:
+    """One job, as a worker reads it from the wire."""
+
+    job: Job
+    status: JobStatus
+    inboxes: set[str]
+    result: bytes | None = field(default=None, repr=False)
+
+
+class Records:
+    """All jobs of a lane, in the order in which they came.
+
+    Args:
+        tell: called with an inbox and an event when a job ends.
+    """
+
+    def __init__(self, tell: Callable[[str, bytes], None]) -> None:
+        self._tell = tell
+        self._lock = threading.RLock()
+        self._known: dict[str, Record] = {}
+
+    def jobs(self) -> list[Job]:
+        with self._lock:
+            return [record.job for record in self._known.values()]
+
+    def running(self) -> int:
+        with self._lock:
+            return sum(record.status.state in (State.LOADING, State.RUNNING) for record in self._known.values())
+
+    def submit(self, op: Submit) -> Record | None:
+        """The new job's record; None when the id is known already."""
+        message = JobMessage.decode(op.message.encode())  # through the wire: what cannot travel fails here
+        job, job_id = message.kwargs["job"], message.message_id
+        queued = Progress(0.0, "queued")
+        status = JobStatus(
+            job_id, job.kind, State.QUEUED, job.subject, time.time(), None, None, queued, (), False, None
+        )
+        with self._lock:
+            if job_id in self._known:
+                return None
+            record = self._known[job_id] = Record(job, status, {op.inbox})
+            return record
+
+    def watch(self, op: Watch) -> tuple[JobStatus, bytes | None] | None:
+        with self._lock:
+            record = self._known.get(op.job_id)
+            if record is None:
+                return None
+            record.inboxes.add(op.inbox)
+            return record.status, record.result
+
+    def cancel(self, op: Cancel) -> str:
+        with self._lock:
+            record = self._known.get(op.job_id)
+            if record is None:
+                return ""
+            waiting = record.status.state is State.QUEUED
+            if not record.status.state.final:
+                record.status = replace(record.status, cancel_requested=True)
+        if waiting:
+            self.finish(record, failure(op.error))
+        return record.status.state.value
+
+    def find(self, job_id: str) -> Record:
+        with self._lock:
+            if job_id not in self._known:
+                raise JobNotFound(f"no job {job_id} in the fake lane", id=job_id)
+            return self._known[job_id]
+
+    def start(self, record: Record) -> bool:
+        """Take a job up. False when there is nothing left to do."""
+        with self._lock:
+            if record.status.state is State.QUEUED:
+                now = time.time()
+                record.status = replace(
+                    record.status,
+                    state=State.RUNNING,
+                    started=now,
+                    attempts=(Attempt(WORKER_ID, now),),
+                    progress=Progress(0.0, "running"),
+                )
+            return not record.status.state.final
+
+    def report(self, record: Record, state: State, progress: Progress) -> None:
+        with self._lock:
+            if not record.status.state.final:
+                record.status = replace(record.status, state=state, progress=progress)
+
+    def finish(self, record: Record, outcome: Outcome) -> None:
+        """Commit an outcome, once, and tell those who wait."""
+        with self._lock:
+            if record.status.state.final:
+                return
+            progress = Progress(1.0, "done") if outcome.state is State.SUCCEEDED else record.status.progress
+            record.status = replace(
+                record.status, state=outcome.state, finished=time.time(), progress=progress, error=outcome.error
+            )
+            record.result = outcome.result
+            inboxes = sorted(record.inboxes)
+        event = outcome.event(record.status.id)
+        for inbox in inboxes:
+            self._tell(inbox, event)
+
+    def expire(self, job_id: str, *, record: bool) -> None:
+        with self._lock:
+            self.find(job_id).result = None
+            if record:
+                del self._known[job_id]
+
+
+def failure(error: WarmlaneError) -> Outcome:
+    """The outcome of a job that ended with an error, as it arrives at the caller."""
+    try:
+        travelled: dict[str, Any] = codec.decode("error", encode_error(error))
+    except CodecError as exc:
+        travelled = exc.to_dict()
+    state = State.FAILED
+    if isinstance(error, JobCancelled):
+        state = State.CANCELLED
+    elif isinstance(error, JobExpired):
+        state = State.EXPIRED
+    return Outcome(state, error=travelled)

@@ -1,0 +1,169 @@
+"""The pretended worker and its model store: names, versions, what is warm, and the replies that a test has set."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from warmlane import codec
+from warmlane.errors import InternalError, JobCancelled, ModelNotFound, WarmlaneError
+from warmlane.jobs import Job, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
+from warmlane.keys import QUEUES
+from warmlane.model import ModelRef
+from warmlane.ops import Outcome, ReadModel
+from warmlane.results import ModelInfo, State, WarmModel, WorkerInfo
+from warmlane.signature import DEFAULTS, Signature
+from warmlane.testing._records import WORKER_ID, Record, failure
+
+
+class Worker:
+    """Performs jobs by looking up replies."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._models: dict[str, dict[int, ModelInfo]] = {}
+        self._warm: dict[str, WarmModel] = {}
+        self.answers: dict[str, Any] = {}
+        self.replies: dict[str, Any] = {}
+
+    # -- what callers may ask --------------------------------------------------------------------------------------
+
+    def publish(
+        self, name: str, task: str, dtype: str | None, version: int | None = None, signature: Signature | None = None
+    ) -> ModelInfo:
+        """Make a version known; the next one unless it is given."""
+        with self._lock:
+            versions = self._models.setdefault(name, {})
+            version = version or max(versions, default=0) + 1
+            info = versions[version] = ModelInfo(name, (version,), task, dtype, 0, signature or DEFAULTS.get(task))
+            return info
+
+    def newest(self, name: str) -> int:
+        """The newest version; 0 when there is none."""
+        with self._lock:
+            return max(self._models.get(name, {}), default=0)
+
+    def model(self, op: ReadModel) -> tuple[ModelInfo | None, int]:
+        with self._lock:
+            return self._models.get(op.name, {}).get(op.version or self.newest(op.name)), 1
+
+    def models(self) -> list[ModelInfo]:
+        with self._lock:
+            return [
+                replace(versions[max(versions)], versions=tuple(sorted(versions)))
+                for _, versions in sorted(self._models.items())
+            ]
+
+    def info(self, running: int) -> WorkerInfo:
+        with self._lock:
+            warm = tuple(self._warm.values())
+        return WorkerInfo(
+            id=WORKER_ID,
+            host="localhost",
+            pid=os.getpid(),
+            device="cpu",
+            state="ready",
+            threads=1,
+            running=running,
+            budget_bytes=0,
+            queues=QUEUES,
+            models=warm,
+        )
+
+    # -- jobs ------------------------------------------------------------------------------------------------------
+
+    def work(self, record: Record) -> Outcome:
+        """How a job ends. Never raises."""
+        try:
+            if record.status.cancel_requested:
+                raise JobCancelled(f"job {record.status.id} was cancelled", id=record.status.id)
+            return Outcome(State.SUCCEEDED, codec.encode("result", self._perform(record.job)))
+        except WarmlaneError as exc:
+            return failure(exc)
+        except Exception as exc:  # noqa: BLE001 - as on a worker: whatever a reply raises fails its job
+            return failure(InternalError(f"{type(exc).__name__} in a reply of the fake lane: {exc}"))
+
+    def _perform(self, job: Job) -> Any:
+        own = _OWN[type(job)]
+        if job.kind not in self.replies:
+            return own(self, job)
+        value = _resolve(self.replies[job.kind], job)
+        own(self, job)  # what it does to the lane happens all the same
+        return value
+
+    def _predict(self, job: PredictJob) -> Any:
+        info, key = self._find(job.model)
+        self._heat(info, key, job.dtype, pin=False)
+        for known in (job.model, key, info.name):
+            if known in self.answers:
+                return _resolve(self.answers[known], job.inputs, job.params)
+        raise InternalError(f"the fake lane has no answer for {job.model!r}; give it one with `lane.answer`")
+
+    def _load(self, job: LoadJob) -> dict[str, Any]:
+        info, key = self._find(job.model)
+        warm = self._heat(info, key, job.dtype, pin=job.pin)
+        return {
+            "model": key,
+            "task": info.task,
+            "recorded_dtype": info.dtype,
+            "dtype": warm.dtype,
+            "device": warm.device,
+            "bytes": warm.bytes,
+        }
+
+    def _unload(self, job: UnloadJob) -> dict[str, Any]:
+        _, key = self._find(job.model)
+        with self._lock:
+            warm = self._warm.pop(key, None)
+        return {"freed": {WORKER_ID: warm.bytes} if warm else {}}
+
+    def _save(self, job: SaveJob) -> dict[str, Any]:
+        info = self.publish(job.name, job.task or "", job.dtype)
+        return {
+            "model": f"{job.name}/{info.versions[0]}",
+            "task": info.task,
+            "dtype": info.dtype,
+            "bytes": info.bytes,
+        }
+
+    def _persist(self, job: PersistJob) -> dict[str, Any]:
+        info, key = self._find(job.model)
+        return {"model": key, "bytes": info.bytes}
+
+    def _find(self, text: str) -> tuple[ModelInfo, str]:
+        """A version and its name with the number; an alias exists where a test has answered for it."""
+        ref = ModelRef.parse(text)
+        with self._lock:
+            version = ref.version or self.newest(ref.name)
+            info = self._models.get(ref.name, {}).get(version)
+            if info is None or (ref.alias and text not in self.answers):
+                raise ModelNotFound(f"no model {text!r} in the store", model=text)
+            return info, f"{ref.name}/{version}"
+
+    def _heat(self, info: ModelInfo, key: str, dtype: str | None, *, pin: bool) -> WarmModel:
+        with self._lock:
+            before = self._warm.get(key)
+            kept = before.dtype if before else info.dtype
+            pinned = pin or (before is not None and before.pinned)
+            warm = WarmModel(key, info.task, dtype or kept or "float32", "cpu", info.bytes, pinned, 0.0)
+            self._warm[key] = warm
+            return warm
+
+
+_OWN: dict[type[Job], Callable[..., Any]] = {
+    PredictJob: Worker._predict,
+    LoadJob: Worker._load,
+    UnloadJob: Worker._unload,
+    SaveJob: Worker._save,
+    PersistJob: Worker._persist,
+}
+
+
+def _resolve(reply: Any, *args: Any) -> Any:
+    """A reply is an exception to raise, a callable, or the value itself."""
+    if isinstance(reply, Exception):
+        raise reply
+    return reply(*args) if callable(reply) else reply
