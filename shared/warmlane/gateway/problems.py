@@ -43,6 +43,8 @@ STATUS: Mapping[type[WarmlaneError], int] = {
     ServerUnreachable: 503,
 }
 
+#: The codes of refusals that are HTTP's own, beside those of `warmlane.errors`.
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 406: "not_acceptable", 415: "unsupported_media_type"}
 #: What a caller reads of an error that it cannot mend.
 _GENERAL = {
     500: "the gateway failed; its log tells why",
@@ -91,7 +93,7 @@ async def on_warmlane_error(request: Request, error: Exception) -> Response:
 async def on_http_error(request: Request, error: Exception) -> Response:
     """A refusal that is HTTP's own: no such path or method, 406, 415."""
     assert isinstance(error, HTTPException)
-    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    code = _HTTP_CODES.get(error.status_code, "http_error")
     return problem(error.status_code, code, error.detail, headers=error.headers)
 
 
