@@ -209,7 +209,7 @@ def make(kind: str, fields: dict[str, Any]) -> Job:
 
 @dataclass(frozen=True)
 class JobMessage(Message[Any]):
-    """A Dramatiq message in warmlane's wire format: `args` is empty, `kwargs` is `{"job": Job}`.
+    """A Dramatiq message in warmlane's wire format: `args` is empty, `kwargs` is `{"job_id": str, "job": Job}`.
 
     It encodes itself, so that an application's own Dramatiq encoder is neither used nor changed.
     """
@@ -220,7 +220,7 @@ class JobMessage(Message[Any]):
             queue_name=keys.QUEUE_OF_KIND[job.kind],
             actor_name=job.kind,
             args=(),
-            kwargs={"job": job},
+            kwargs={"job_id": job_id, "job": job},
             options={"redis_message_id": job_id},
             message_id=job_id,
         )
@@ -257,14 +257,14 @@ class JobMessage(Message[Any]):
             raise CodecError("a job envelope with missing or unknown fields")
         if any(type(body[name]) is not kind for name, kind in shape.items()):
             raise CodecError("a job envelope with an ill-typed field")
-        job = make(body["kind"], body["fields"])
+        job_id = check_id(body["id"])
         return cls(
             queue_name=body["queue"],
             actor_name=body["kind"],
             args=(),
-            kwargs={"job": job},
+            kwargs={"job_id": job_id, "job": make(body["kind"], body["fields"])},
             options={"redis_message_id": body["redis_id"]},
-            message_id=check_id(body["id"]),
+            message_id=job_id,
             message_timestamp=body["time"],
         )
 

@@ -196,6 +196,20 @@ class Beat(Op[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class Leave(Op[None]):
+    """A worker takes itself off the registry."""
+
+    script = "leave"
+    worker_id: str
+
+    def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
+        return [names.workers, names.worker(self.worker_id)], [self.worker_id]
+
+    def read(self, reply: Any) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class ReadWorkers(Op[list[WorkerInfo]]):
     """The live workers, in no order."""
 

@@ -29,7 +29,7 @@ _BACKOFF_BASE_S = 0.02
 _BACKOFF_CAP_S = 1.0
 #: No command of ours blocks this long; a server that is silent for it is gone.
 SOCKET_TIMEOUT_S = 15.0
-_SCRIPTS = ("beat", "cancel", "finish", "model", "models", "progress", "publish", "start", "submit", "watch", "workers")
+_SCRIPTS = tuple(sorted(file.name[: -len(".lua")] for file in resources.files("warmlane").joinpath("lua").iterdir()))
 
 
 def describe(url: str) -> str:

@@ -1,0 +1,68 @@
+"""`warmlane worker`: flags become environment variables, then the supervisor runs. Children read the environment."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from warmlane.embedded import server_url
+from warmlane.errors import WarmlaneError
+from warmlane_workers.settings import WorkerSettings
+from warmlane_workers.supervisor import EXIT_CONFIGURATION, Supervisor, devices
+
+#: Flag -> variable, metavar, help.
+_FLAGS = {
+    "--redis-url": ("WARMLANE_REDIS_URL", "URL", "the server; default: the embedded one"),
+    "--namespace": ("WARMLANE_NAMESPACE", "NAME", "prefix of all keys (warmlane)"),
+    "--store": ("WARMLANE_STORE", "DIR", "root of the model store"),
+    "--source-roots": ("WARMLANE_SOURCE_ROOTS", "DIR[:DIR…]", "where saves may read local sources (here)"),
+    "--queues": ("WARMLANE_QUEUES", "NAMES", "queues to serve (predict,manage)"),
+    "--threads": ("WARMLANE_THREADS", "N", "jobs taken at a time by each worker (64)"),
+    "--cache-bytes": ("WARMLANE_CACHE_BYTES", "N", "budget of the warm cache (half of the RAM, 0.8 of a GPU)"),
+    "--batch-tokens": ("WARMLANE_BATCH_TOKENS", "N", "padded tokens in a batch (512 on a CPU, 16384 on a GPU)"),
+    "--drain-timeout": ("WARMLANE_DRAIN_TIMEOUT", "S", "how long a drain waits for running jobs (600)"),
+    "--log-level": ("WARMLANE_LOG_LEVEL", "LEVEL", "DEBUG, INFO, WARNING or ERROR (INFO)"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the flags and supervise; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="warmlane worker",
+        description="Serve jobs: one process a device, restarted when it dies. "
+        "The first SIGTERM or Ctrl-C drains, the second stops.",
+    )
+    parser.add_argument("--devices", default="all", help="cpu, all, or numbers of GPUs such as 0,1 (all)")
+    parser.add_argument("--trust-remote-code", action="store_true", help="let models run code of their own")
+    for flag, (variable, metavar, text) in _FLAGS.items():
+        parser.add_argument(flag, dest=variable, metavar=metavar, help=f"{text} [{variable}]")
+    arguments = vars(parser.parse_args(argv))
+    if arguments.pop("trust_remote_code"):
+        os.environ["WARMLANE_TRUST_REMOTE_CODE"] = "1"
+    names = arguments.pop("devices")
+    os.environ |= {variable: value for variable, value in arguments.items() if value is not None}
+    configure_logging()
+    try:
+        settings = WorkerSettings.from_env()
+        scope = f"{server_url(settings.client)} {settings.client.namespace}"
+        return Supervisor(devices(names), scope).run()
+    except WarmlaneError as exc:
+        print(f"warmlane: {exc.code}: {exc.message}", file=sys.stderr)  # noqa: T201 - the command's own message
+        return EXIT_CONFIGURATION
+
+
+def configure_logging() -> None:
+    """One line a record on standard error, with its action."""
+    level = os.environ.get("WARMLANE_LOG_LEVEL", "INFO").upper()
+    logging.basicConfig(
+        level=level if level in logging.getLevelNamesMapping() else "INFO",
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""A worker process: the only file that builds everything and joins it. Phases: startup, serve, drain, shutdown.
+
+Signal handlers only count; what follows is done by the phases. Logging comes first, torch last, so that whatever goes
+wrong early says so kindly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from queue import Empty
+from types import FrameType
+
+from warmlane.embedded import server_url
+from warmlane.errors import ConfigurationError, WarmlaneError
+from warmlane.keys import Keys
+from warmlane.results import WorkerInfo
+from warmlane.store import RedisStore, connect
+from warmlane_workers.__main__ import configure_logging
+from warmlane_workers.settings import WorkerSettings
+from warmlane_workers.supervisor import EXIT_CONFIGURATION
+
+logger = logging.getLogger(__name__)
+
+#: How long a worker's command tries to reach the server before it says so, in seconds; after that it tries on.
+_RETRY_S = 60.0
+#: How long a stop may take to put messages back, in seconds.
+_GIVE_BACK_S = 3.0
+
+
+class WorkerProcess:
+    """One device's worker."""
+
+    def __init__(self, settings: WorkerSettings, worker_id: str) -> None:
+        self._settings = settings
+        self._worker_id = worker_id
+        self._signals = 0
+        self._signalled = threading.Event()
+        self._state = "starting"
+
+    def run(self) -> int:
+        """Live until told to stop; the exit status."""
+        self._watch_signals()
+        self._startup()
+        self._serve()
+        self._drain()
+        self._shutdown()
+        return 0
+
+    def _watch_signals(self) -> None:
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+        threading.Thread(target=self._watch_parent, name="warmlane-parent", daemon=True).start()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
+        self._signalled.set()
+        if self._signals == 2:
+            threading.Thread(target=self._stop_now, name="warmlane-stop", daemon=True).start()
+
+    def _watch_parent(self) -> None:
+        """Our standard input is a pipe that ends with the supervisor."""
+        while os.read(0, 4096):
+            pass
+        logger.warning("the supervisor is gone, draining", extra={"action": "orphaned"})
+        self._signals += 1
+        self._signalled.set()
+
+    def _startup(self) -> None:
+        settings, client_settings = self._settings, self._settings.client
+        url = server_url(client_settings)
+        names = Keys(client_settings.namespace)
+        self._client = connect(url, retry_s=_RETRY_S, connections=settings.threads + 32)
+        store = RedisStore(self._client, names, url)
+        logger.info("worker %s starts, importing torch", self._worker_id, extra={"action": "starting"})
+
+        import dramatiq
+        import transformers
+
+        from warmlane_workers import actors
+        from warmlane_workers.bell import Bell
+        from warmlane_workers.broker import LaneBroker
+        from warmlane_workers.engine import device
+        from warmlane_workers.engine.engine import Engine
+        from warmlane_workers.lifecycle import Handler, Lifecycle
+        from warmlane_workers.management import Management
+        from warmlane_workers.middleware.presence import Presence
+        from warmlane_workers.modelstore import ModelStore
+        from warmlane_workers.unload import Unload
+
+        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        models = ModelStore(settings.store)
+        found = device.find(settings.device, settings.cache_bytes, settings.batch_tokens)
+        self._presence = Presence(store, self._describe)
+        self._engine = Engine(
+            models, found, trust_remote_code=settings.trust_remote_code, on_change=self._presence.beat
+        )
+        management = Management(store, models, settings.source_roots, trust_remote_code=settings.trust_remote_code)
+        unload = Unload(store, self._client, names, self._worker_id, self._engine.unload)
+        handlers: dict[str, Handler] = {
+            "predict": self._engine.predict,
+            "load": self._engine.load,
+            "unload": unload.handle,
+            "save": management.save,
+            "persist": management.persist,
+        }
+        self._lifecycle = Lifecycle(store, self._worker_id, handlers, client_settings.result_ttl_s)
+        self._broker = LaneBroker(self._client, names, self._worker_id, self._lifecycle.fail)
+        self._broker.add_middleware(self._presence)  # the only middleware: jobs' life is in their actors
+        actors.declare(self._broker, self._lifecycle, settings.queues)
+        self._bell = Bell(self._client, names, self._broker, unload.obey)
+        management.announce_all()
+        self._engine.start()
+        self._bell.start()
+        self._worker = dramatiq.Worker(self._broker, worker_threads=settings.threads)
+
+    def _describe(self) -> WorkerInfo:
+        settings = self._settings
+        return WorkerInfo(
+            id=self._worker_id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            device=self._engine.device.name,
+            state=self._state,
+            threads=settings.threads,
+            running=self._lifecycle.running,
+            budget_bytes=self._engine.cache.budget,
+            queues=settings.queues,
+            models=self._engine.warm(),
+        )
+
+    def _serve(self) -> None:
+        self._state = "ready"
+        self._worker.start()
+        logger.info("worker %s ready on %s", self._worker_id, self._engine.device.name, extra={"action": "ready"})
+        while not self._signalled.wait(timeout=3600):
+            pass
+
+    def _drain(self) -> None:
+        """Take nothing more, give back what has not begun, finish what runs."""
+        logger.info("worker %s drains", self._worker_id, extra={"action": "draining"})
+        self._state = "draining"
+        self._broker.draining = True
+        self._presence.beat()
+        while True:
+            try:
+                message = self._worker.work_queue.get_nowait().message
+            except Empty:
+                break
+            self._worker.consumers[message.queue_name].requeue_messages([message])
+        self._worker.stop(timeout=int(self._settings.drain_timeout_s * 1000))
+
+    def _shutdown(self) -> None:
+        self._bell.stop()
+        self._engine.stop()
+        back = self._broker.give_back()
+        if back:
+            logger.warning("%d jobs were cut off and go back to the queue", back, extra={"action": "cut_off"})
+        self._client.close()
+        logger.info("worker %s left", self._worker_id, extra={"action": "left"})
+
+    def _stop_now(self) -> None:
+        """The second signal: put back what runs and go, whatever the threads do."""
+        logger.warning("worker %s stops at once", self._worker_id, extra={"action": "stopping"})
+        back = threading.Thread(target=self._give_back, daemon=True)
+        back.start()
+        back.join(_GIVE_BACK_S)
+        os._exit(1)
+
+    def _give_back(self) -> None:
+        if hasattr(self, "_broker"):
+            self._broker.draining = True
+            self._broker.give_back()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="warmlane_workers.app")
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--worker-id", required=True)
+    arguments = parser.parse_args(argv)
+    configure_logging()
+    try:
+        settings = WorkerSettings.from_env(device=arguments.device)
+        return WorkerProcess(settings, arguments.worker_id).run()
+    except ConfigurationError as exc:
+        print(f"warmlane: {exc.code}: {exc.message}", file=sys.stderr)  # noqa: T201 - the command's own message
+        return EXIT_CONFIGURATION
+    except WarmlaneError as exc:
+        print(f"warmlane: {exc.code}: {exc.message}", file=sys.stderr)  # noqa: T201 - the command's own message
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""The doorbell: one subscribed connection a worker, whose messages wake consumers and carry control words.
+
+A bell that is not heard costs a second, no job: consumers also look by themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+import redis
+
+from warmlane import codec
+from warmlane.errors import CodecError
+from warmlane.keys import Keys
+from warmlane_workers.broker import LaneBroker
+
+logger = logging.getLogger(__name__)
+
+#: Pause before the next try to reach a lost server, in seconds.
+_RECONNECT_S = 1.0
+
+
+class Bell:
+    """Listens until it is stopped.
+
+    Args:
+        on_control: is given each control message, decoded.
+    """
+
+    def __init__(
+        self, client: redis.Redis, names: Keys, broker: LaneBroker, on_control: Callable[[dict[str, object]], None]
+    ) -> None:
+        self._client = client
+        self._names = names
+        self._broker = broker
+        self._on_control = on_control
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="warmlane-bell", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._listen()
+            except (redis.RedisError, OSError):
+                logger.warning(
+                    "the doorbell is lost; jobs are found by polling meanwhile", extra={"action": "bell_lost"}
+                )
+                self._stopped.wait(_RECONNECT_S)
+
+    def _listen(self) -> None:
+        with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:  # type: ignore[no-untyped-call]
+            pubsub.subscribe(self._names.bell, self._names.control)
+            self._broker.ring()  # what was enqueued while we were deaf
+            while not self._stopped.is_set():
+                message = pubsub.get_message(timeout=1.0)
+                if message is None:
+                    continue
+                if message["channel"].decode() == self._names.bell:
+                    self._broker.ring(message["data"].decode())
+                else:
+                    self._control(message["data"])
+
+    def _control(self, data: bytes) -> None:
+        try:
+            self._on_control(codec.decode("control", data))
+        except CodecError:
+            logger.warning("a control message does not decode", extra={"action": "control_ignored"})

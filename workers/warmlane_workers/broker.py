@@ -1,0 +1,220 @@
+"""Dramatiq's Redis broker, hardened: what stock settings lose or strand comes back. Knows queues, no jobs.
+
+Dramatiq's own Lua does every change to a queue. What this file adds is a consumer that
+- survives a message that does not decode, and moves it to the dead letters;
+- sweeps orphans: ids that the server counts as ours but that we do not hold, because a reply was lost or because our
+  last life was killed (the broker's id is stable, so a restarted worker finds what it had taken);
+- sleeps on a doorbell instead of polling;
+- stops fetching when the worker drains, while heartbeats go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import redis
+from dramatiq.broker import Consumer, MessageProxy
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.errors import ConnectionClosed, DecodeError
+
+from warmlane.errors import CodecError, WarmlaneError
+from warmlane.jobs import JobMessage
+from warmlane.keys import Keys
+
+logger = logging.getLogger(__name__)
+
+#: A worker that was silent for so long counts as dead; the others take its messages back.
+HEARTBEAT_TIMEOUT_MS = 15_000
+#: Look for dead workers at every fetch (in millionths), so that redelivery is bounded by the time-out.
+MAINTENANCE_ALWAYS = 1_000_000
+#: How often a consumer looks for orphans, in seconds.
+SWEEP_S = 5.0
+
+#: Told of a message that went to the dead letters: its id, and why.
+OnReject = Callable[[str, WarmlaneError], None]
+
+
+class LaneBroker(RedisBroker):
+    """A Redis broker for one worker process.
+
+    Args:
+        client: with a blocking pool and long retries (`warmlane.store.connect`).
+        broker_id: stable over restarts, and used by one process at a time.
+    """
+
+    def __init__(self, client: redis.Redis, names: Keys, broker_id: str, on_reject: OnReject) -> None:
+        super().__init__(  # type: ignore[no-untyped-call]
+            client=client,
+            namespace=names.broker,
+            middleware=[],
+            heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
+            maintenance_chance=MAINTENANCE_ALWAYS,
+        )
+        self.broker_id = broker_id
+        self.names = names
+        self.on_reject = on_reject
+        self.draining = False
+        self._held: dict[str, set[str]] = {}
+        self._bells: dict[str, threading.Event] = {}
+
+    @property
+    def consumer_class(self) -> type[LaneConsumer]:
+        return LaneConsumer
+
+    def held(self, queue_name: str) -> set[str]:
+        """Ids that consumers of a queue have handed out; survives the consumer when its connection is lost."""
+        return self._held.setdefault(queue_name, set())
+
+    def bell(self, queue_name: str) -> threading.Event:
+        return self._bells.setdefault(queue_name, threading.Event())
+
+    def ring(self, queue_name: str | None = None) -> None:
+        """Wake the consumer of a queue, or of all."""
+        for name in [queue_name] if queue_name is not None else list(self._bells):
+            self.bell(name).set()
+
+    def give_back(self) -> int:
+        """Put everything that this process holds back into its queues at once; returns how many messages."""
+        count = 0
+        for queue_name, held in self._held.items():
+            ids = list(held)
+            if ids:
+                self.do_requeue(queue_name, *ids)
+                count += len(ids)
+        return count
+
+
+@contextlib.contextmanager
+def _connection_loss() -> Iterator[None]:
+    """Dramatiq restarts a consumer on its own error class only."""
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError) as exc:
+        raise ConnectionClosed(exc) from exc  # type: ignore[no-untyped-call]
+
+
+class LaneConsumer(Consumer):
+    """Takes messages off one queue. Used by one consumer thread; worker threads acknowledge through it."""
+
+    def __init__(self, broker: LaneBroker, queue_name: str, prefetch: int, timeout: int) -> None:
+        self.broker = broker
+        self.queue_name = queue_name
+        self.timeout_s = timeout / 1000
+        # A quarter more than there are threads, fetched by quarters: enough to keep them busy, little to hoard.
+        threads = max(1, prefetch // 2)
+        self.chunk = max(1, threads // 4)
+        self.most = threads + self.chunk
+        self._held = broker.held(queue_name)
+        self._bell = broker.bell(queue_name)
+        self._fetched: deque[JobMessage] = deque()
+        self._sweep_at = 0.0
+
+    def __next__(self) -> MessageProxy | None:
+        with _connection_loss():
+            if not self._fetched:
+                # Cleared before looking, so that a ring between the look and the wait is not missed.
+                self._bell.clear()
+                if time.monotonic() >= self._sweep_at:
+                    self._sweep()
+                self._fetch()
+            if self._fetched:
+                message = self._fetched.popleft()
+                self._held.add(message.options["redis_message_id"])
+                return MessageProxy(message)
+        self._bell.wait(self.timeout_s)
+        return None
+
+    def ack(self, message: MessageProxy) -> None:
+        self._settle(self.broker.do_ack, message)
+
+    def nack(self, message: MessageProxy) -> None:
+        self._settle(self.broker.do_nack, message)
+
+    def _settle(self, command: Callable[[str, str], None], message: MessageProxy) -> None:
+        message_id = message.options["redis_message_id"]
+        with _connection_loss():
+            command(self.queue_name, message_id)
+        # Only now: until the server has let go of it, the sweep must not take it for an orphan.
+        self._held.discard(message_id)
+        if len(self._held) <= self.most - self.chunk:
+            self._bell.set()
+
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
+        self._requeue([message.options["redis_message_id"] for message in messages])
+
+    def close(self) -> None:
+        with contextlib.suppress(ConnectionClosed):  # then the next sweep, or the heartbeat, brings them back
+            self._requeue([message.options["redis_message_id"] for message in self._fetched])
+        self._fetched.clear()
+
+    def _requeue(self, ids: list[str]) -> None:
+        if ids:
+            with _connection_loss():
+                self.broker.do_requeue(self.queue_name, *ids)
+            self._held.difference_update(ids)
+
+    def _fetch(self) -> None:
+        free = self.most - len(self._held)
+        if self.broker.draining:
+            self.broker.do_fetch(self.queue_name, 0)  # any command is a heartbeat; this one moves nothing
+            return
+        if free < self.chunk:
+            return  # the idle delay queue's consumer goes on looking, and so keeps a full worker alive
+        for data in self.broker.do_fetch(self.queue_name, free):
+            message = self._decode(data)
+            if message is not None:
+                self._fetched.append(message)
+
+    def _decode(self, data: bytes | None) -> JobMessage | None:
+        try:
+            message = JobMessage.decode(data or b"")
+        except DecodeError:
+            message = None
+        if message is None or message.queue_name != self.queue_name:
+            # Its id is not known here; the sweep finds it among ours and moves it to the dead letters.
+            self._sweep_at = 0.0
+            self._bell.set()
+            return None
+        return message
+
+    def _sweep(self) -> None:
+        """Bring back what the server counts as ours but we do not hold."""
+        self._sweep_at = time.monotonic() + SWEEP_S
+        names, client = self.broker.names, self.broker.client
+        ours: Any = client.smembers(names.acks(self.broker.broker_id, self.queue_name))
+        acks = {item.decode() for item in ours}
+        orphans = sorted(acks - self._held)
+        back: list[str] = []
+        for message_id in orphans:
+            data: Any = client.hget(names.messages(self.queue_name), message_id)
+            if data is None:
+                self.broker.do_ack(self.queue_name, message_id)
+            elif self._decode(data) is not None:
+                back.append(message_id)
+            else:
+                self._reject(message_id, data)
+        if back:
+            logger.warning(
+                "%d messages of %s come back", len(back), self.queue_name, extra={"action": "requeue_orphans"}
+            )
+            self.broker.do_requeue(self.queue_name, *back)
+        self._sweep_at = time.monotonic() + SWEEP_S
+
+    def _reject(self, message_id: str, data: bytes) -> None:
+        logger.error(
+            "message %s of %s does not decode (%d bytes), moved to the dead letters",
+            message_id,
+            self.queue_name,
+            len(data),
+            extra={"action": "reject_message", "job_id": message_id},
+        )
+        self.broker.do_nack(self.queue_name, message_id)
+        self.broker.on_reject(
+            message_id, CodecError("the worker cannot decode this job; do both sides run one version?")
+        )

@@ -1,0 +1,174 @@
+"""How waiting rows become batches. Knows lengths, ages and groups, not models: what runs a batch is passed in.
+
+A batch is cut by padded tokens, never by count: on a CPU, padding costs more than batching saves. It is built around
+the oldest row, so that no row starves, from the waiting rows nearest to it in length. One thread runs batches; it
+takes whatever waits as soon as it is free, so a lone caller never waits for company.
+"""
+
+from __future__ import annotations
+
+import bisect
+import logging
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+#: The longest row of a batch has at most so many times the tokens of the shortest.
+MAX_LENGTH_RATIO = 2.0
+#: Lengths below this count as equal: padding two tokens to eight costs nothing that can be measured.
+SHORT_TOKENS = 8
+
+Run = Callable[[list[Any]], Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Rows that may share a batch: one model, one set of parameters.
+
+    Attributes:
+        key: equal for rows that may be run together.
+        run: payloads -> one output each, in order. Runs in the device thread.
+        budget: most padded tokens in a batch (a single longer row is a batch of its own).
+    """
+
+    key: Hashable
+    run: Run
+    budget: int
+
+
+@dataclass(eq=False, slots=True)
+class Row:
+    """One row that waits for the device."""
+
+    payload: Any
+    length: int
+    future: Future[Any] = field(default_factory=Future)
+
+
+def choose(lengths: Sequence[int], oldest: int, budget: int) -> tuple[int, int]:
+    """The slice of ascending lengths that makes a batch around the row at `oldest`.
+
+    Grows on the side whose next row is nearer in length, while rows x longest stays within the budget.
+    """
+    low, high = oldest, oldest + 1
+    while True:
+        longest = lengths[high - 1]
+        above = lengths[high] if high < len(lengths) else None
+        below = lengths[low - 1] if low else None
+        count = high - low + 1
+        up = above is not None and count * above <= budget and _near(lengths[low], above)
+        down = below is not None and count * longest <= budget and _near(below, longest)
+        if not up and not down:
+            return low, high
+        if up and (not down or above - longest <= lengths[low] - below):  # type: ignore[operator]
+            high += 1
+        else:
+            low -= 1
+
+
+def _near(shortest: int, longest: int) -> bool:
+    return longest <= max(SHORT_TOKENS, shortest * MAX_LENGTH_RATIO)
+
+
+class _Waiting:
+    """The rows of one lane that wait: in order of arrival, and in order of length."""
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+        self.by_age: dict[Row, None] = {}
+        self.by_length: list[Row] = []
+
+    def add(self, row: Row) -> None:
+        self.by_age[row] = None
+        bisect.insort(self.by_length, row, key=lambda other: other.length)
+
+    def take(self) -> list[Row]:
+        oldest = next(iter(self.by_age))
+        at = bisect.bisect_left(self.by_length, oldest.length, key=lambda other: other.length)
+        while self.by_length[at] is not oldest:
+            at += 1
+        low, high = choose([row.length for row in self.by_length], at, self.lane.budget)
+        rows = self.by_length[low:high]
+        del self.by_length[low:high]
+        for row in rows:
+            del self.by_age[row]
+        return rows
+
+
+class Batcher:
+    """Collects rows from many threads and runs them in one."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Hashable, _Waiting] = {}  # in order of their oldest row's turn
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._serve, name="warmlane-device", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what waits, then end the device thread."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        self._thread.join()
+
+    def submit(self, lane: Lane, rows: Sequence[Row]) -> None:
+        """Queue rows; each row's future gets its output, or its error."""
+        with self._changed:
+            waiting = self._lanes.get(lane.key)
+            if waiting is None:
+                waiting = self._lanes[lane.key] = _Waiting(lane)
+            for row in rows:
+                waiting.add(row)
+            self._changed.notify()
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                while not self._lanes:
+                    if self._stopped:
+                        return
+                    self._changed.wait()
+                key, waiting = next(iter(self._lanes.items()))
+                rows = waiting.take()
+                del self._lanes[key]
+                if waiting.by_age:
+                    self._lanes[key] = waiting  # behind the other lanes: models take turns
+            run_isolated(waiting.lane.run, rows)
+
+
+def run_isolated(run: Run, rows: Sequence[Row]) -> None:
+    """Run rows together; if that fails, by halves, so that a bad row fails alone."""
+    rows = [row for row in rows if not row.future.cancelled()]
+    if not rows:
+        return
+    try:
+        outputs = run([row.payload for row in rows])
+        if len(outputs) != len(rows):
+            raise RuntimeError(f"a batch of {len(rows)} rows gave {len(outputs)} outputs")
+    except Exception as exc:  # noqa: BLE001 - it goes to the rows' callers
+        if len(rows) == 1:
+            _settle(rows[0].future, error=exc)
+            return
+        logger.info("a batch of %d failed, running it by halves", len(rows), extra={"action": "bisect"})
+        middle = len(rows) // 2
+        run_isolated(run, rows[:middle])
+        run_isolated(run, rows[middle:])
+        return
+    for row, output in zip(rows, outputs, strict=True):
+        _settle(row.future, output=output)
+
+
+def _settle(future: Future[Any], output: Any = None, error: Exception | None = None) -> None:
+    if not future.set_running_or_notify_cancel():
+        return  # its caller gave up
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(output)

@@ -1,0 +1,205 @@
+"""The warm models of this process and what is asked of them. Joins the store, the cache, the batcher and the tasks."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from warmlane.errors import InvalidInput
+from warmlane.jobs import LoadJob, PredictJob
+from warmlane.model import ModelRef
+from warmlane.results import Table, WarmModel
+from warmlane.signature import check_inputs
+from warmlane_workers import tasks
+from warmlane_workers.engine.batcher import Batcher, Lane, Row
+from warmlane_workers.engine.cache import Entry, WarmCache
+from warmlane_workers.engine.device import Device, measure
+from warmlane_workers.flavor.load import load_components
+from warmlane_workers.flavor.mlmodel import Artifact
+from warmlane_workers.lifecycle import JobContext
+from warmlane_workers.modelstore import ModelStore
+from warmlane_workers.tasks.base import Plan, Task
+
+logger = logging.getLogger(__name__)
+
+#: How often a job that waits for the device looks whether it was cancelled, and says how far it is, in seconds.
+_WATCH_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKey:
+    """What makes a loaded model this one and no other."""
+
+    name: str
+    version: int
+    dtype: str | None
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}"
+
+
+@dataclass(eq=False)
+class Loaded:
+    """A model in memory. The task is made at the first predict, over the same weights."""
+
+    artifact: Artifact
+    components: dict[str, Any] = field(repr=False)
+    dtype: str
+    task: Task | None = field(default=None, repr=False)
+
+
+class Engine:
+    """Loads, holds and runs models on one device. Handlers of the predict queue's jobs.
+
+    Args:
+        on_change: called when a model came or went.
+    """
+
+    def __init__(
+        self, store: ModelStore, device: Device, *, trust_remote_code: bool, on_change: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self.device = device
+        self._trust_remote_code = trust_remote_code
+        self._batcher = Batcher()
+        self.cache: WarmCache[ModelKey, Loaded] = WarmCache(device.cache_bytes, self._free, on_change)
+
+    def start(self) -> None:
+        self._batcher.start()
+
+    def stop(self) -> None:
+        self._batcher.stop()
+
+    def predict(self, job: PredictJob, context: JobContext) -> Any:
+        """One output for each row of the job."""
+        key, artifact = self._find(job.model, job.dtype, prefer_warm=True)
+        check_inputs(artifact.signature, artifact.task, job.inputs)
+        with self.cache.lease(key, lambda: self._load(key, artifact, context, trust=False)) as entry:
+            task = self._task(entry.value)
+            single = not isinstance(job.inputs, list | Table)
+            rows = job.inputs.rows() if isinstance(job.inputs, Table) else [job.inputs] if single else job.inputs
+            plan = task.plan(job.params)
+            outputs = self._run(key, task, rows, plan, context)
+            return task.assemble([task.finish(output, plan) for output in outputs], single)
+
+    def _run(self, key: ModelKey, task: Task, rows: Sequence[Any], plan: Plan, context: JobContext) -> list[Any]:
+        waiting = []
+        for row in rows:
+            prepared = task.prepare(row, plan)
+            waiting.append(Row(prepared, prepared.length))
+        budget = self.device.batch_tokens * task.budget_factor
+        # The task object is part of the key: rows never meet those of an unloaded twin.
+        lane = Lane((key, id(task), plan.group), lambda batch: task.forward(batch, plan), budget)
+        self._batcher.submit(lane, waiting)
+        futures = [row.future for row in waiting]
+        try:
+            pending = set(futures)
+            while pending:
+                done, pending = concurrent.futures.wait(
+                    pending, timeout=_WATCH_S, return_when=concurrent.futures.FIRST_EXCEPTION
+                )
+                for future in done:
+                    future.result()
+                if pending:
+                    context.report(
+                        1 - len(pending) / len(futures), f"rows {len(futures) - len(pending)}/{len(futures)}"
+                    )
+            return [future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()  # what is done stays done
+
+    def load(self, job: LoadJob, context: JobContext) -> dict[str, Any]:
+        """Warm a model; says what is in memory afterwards."""
+        if job.trust_remote_code and not self._trust_remote_code:
+            raise InvalidInput(
+                "trust_remote_code: this worker runs no custom code of models; "
+                "start it with WARMLANE_TRUST_REMOTE_CODE=1 if you trust them",
+                field="trust_remote_code",
+            )
+        key, artifact = self._find(job.model, job.dtype, prefer_warm=False)
+        started = time.monotonic()
+        with self.cache.lease(
+            key, lambda: self._load(key, artifact, context, trust=job.trust_remote_code), pin=job.pin
+        ) as entry:
+            if job.return_type == "pipeline":
+                self._task(entry.value)
+            return {
+                "model": str(key),
+                "task": artifact.task,
+                "return_type": job.return_type,
+                "types": self._types(entry.value, job.return_type),
+                "recorded_dtype": artifact.dtype,
+                "dtype": entry.value.dtype,
+                "device": self.device.name,
+                "bytes": entry.bytes,
+                "pinned": entry.pinned,
+                "seconds": round(time.monotonic() - started, 3),
+            }
+
+    def unload(self, text: str) -> int:
+        """Let go of a model (of all its versions, unless the reference names one); returns the bytes freed."""
+        ref = ModelRef.parse(text)
+        return self.cache.unload(lambda key: key.name == ref.name and ref.version in (None, key.version))
+
+    def warm(self) -> tuple[WarmModel, ...]:
+        """What is in memory, for the registry."""
+        return tuple(self._describe(entry) for entry in self.cache.entries())
+
+    def _describe(self, entry: Entry[ModelKey, Loaded]) -> WarmModel:
+        return WarmModel(
+            model=str(entry.key),
+            task=entry.value.artifact.task,
+            dtype=entry.value.dtype,
+            device=self.device.name,
+            bytes=entry.bytes,
+            pinned=entry.pinned,
+            idle_s=round(self.cache.idle_s(entry), 1),
+        )
+
+    def _find(self, text: str, dtype: str | None, *, prefer_warm: bool) -> tuple[ModelKey, Artifact]:
+        """The key that a request means. Without a type it is, for predict, the one loaded last: a load with an
+        override decides how the model is served here until it is unloaded."""
+        ref = ModelRef.parse(text)
+        version = self._store.resolve(ref)
+        if dtype is None and prefer_warm:
+            warm = self.cache.newest(lambda key: key.name == ref.name and key.version == version)
+            entry = next((entry for entry in self.cache.entries() if entry.key == warm), None)
+            if entry is not None:
+                return entry.key, entry.value.artifact
+        artifact = Artifact.read(self._store.path(ref.name, version))
+        return ModelKey(ref.name, version, dtype or artifact.dtype), artifact
+
+    def _load(self, key: ModelKey, artifact: Artifact, context: JobContext, *, trust: bool) -> tuple[Loaded, int]:
+        context.report(0.0, "loading", loading=True)
+        logger.info("loading %s as %s", key, key.dtype, extra={"action": "load", "job_id": context.job_id})
+        if not artifact.model_type:  # a diagnostic task has no model
+            return Loaded(artifact, {"task": artifact.task}, ""), 0
+        components = load_components(
+            self._store.path(key.name, key.version), dtype=key.dtype, device=self.device.name, trust_remote_code=trust
+        )
+        model = components["model"]
+        context.report(0.0, "running")
+        return Loaded(artifact, components, str(model.dtype).removeprefix("torch.")), measure(model)
+
+    def _task(self, loaded: Loaded) -> Task:
+        if loaded.task is None:
+            # Two threads may both make one; either is right, and the weights are shared.
+            loaded.task = tasks.implementation(loaded.artifact.task, loaded.components)
+        return loaded.task
+
+    def _types(self, loaded: Loaded, return_type: str) -> dict[str, str]:
+        parts = {name: type(part).__name__ for name, part in loaded.components.items() if name != "task"}
+        pipeline = getattr(loaded.task, "pipeline", None)
+        if return_type == "pipeline" and pipeline is not None:
+            return {"pipeline": type(pipeline).__name__, **parts}
+        return parts
+
+    def _free(self, loaded: Loaded) -> None:
+        loaded.task = None
+        loaded.components.clear()
+        self.device.release()

@@ -1,0 +1,13 @@
+"""The artifact: a model directory that MLflow reads and writes too, with the guide's words. Needs torch, no queue.
+
+from warmlane_workers import flavor
+
+flavor.save_model(pipeline, "path/to/model")
+pipe = flavor.load_model("path/to/model", dtype="bfloat16")
+"""
+
+from warmlane_workers.flavor.load import load_components, load_model
+from warmlane_workers.flavor.persist import persist_pretrained_model
+from warmlane_workers.flavor.save import save_model
+
+__all__ = ["load_components", "load_model", "persist_pretrained_model", "save_model"]

@@ -1,0 +1,82 @@
+"""The model hub, at one door: names to commits, commits to files in the local cache. Translates its errors.
+
+Downloads go through huggingface_hub's cache, so they resume and are shared with everything else on the machine; under
+`HF_HUB_OFFLINE=1` only the cache is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: that of the HTTP client it uses
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from warmlane.errors import HubUnavailable, SourceError
+
+#: What a model repository may give: weights as safetensors only, configuration, tokenizers, the card, the licence.
+SAFE_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.md", "*.tiktoken", "LICENSE*", "license*"]
+#: The same without weights.
+LIGHT_FILES = [pattern for pattern in SAFE_FILES if pattern != "*.safetensors"]
+
+_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
+
+
+def is_id(text: str) -> bool:
+    """Whether a text has the form of a hub id, `name` or `organisation/name`."""
+    return bool(_ID.fullmatch(text)) and ".." not in text and not text.startswith((".", "-"))
+
+
+@contextlib.contextmanager
+def _translated(repo: str) -> Iterator[None]:
+    try:
+        yield
+    except GatedRepoError as exc:
+        raise SourceError(f"the hub gates {repo!r}; accept its terms and give the worker a token (HF_TOKEN)") from exc
+    except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError, HFValidationError) as exc:
+        if isinstance(exc, LocalEntryNotFoundError):
+            raise _unavailable(repo) from exc
+        raise SourceError(f"the hub has no {repo!r} at that revision, or the worker's token may not see it") from exc
+    except (HfHubHTTPError, OfflineModeIsEnabled, HTTPError, OSError) as exc:
+        raise _unavailable(repo) from exc
+
+
+def _unavailable(repo: str) -> HubUnavailable:
+    return HubUnavailable(f"{repo!r} is not in the local cache and the model hub does not answer; try again later")
+
+
+def commit(repo: str, revision: str | None) -> str:
+    """The commit that a revision (default: the main branch) stands for, as the hub or the local cache knows it.
+
+    Raises:
+        SourceError: no such repository or revision.
+        HubUnavailable: the hub does not answer and the cache does not know.
+    """
+    return snapshot(repo, revision, LIGHT_FILES).name
+
+
+def snapshot(repo: str, revision: str | None, patterns: list[str]) -> Path:
+    """A directory with the repository's files of a revision; its name is the commit.
+
+    Raises:
+        SourceError, HubUnavailable: as `commit`.
+    """
+    with _translated(repo):
+        return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=patterns))
+
+
+def cache_root() -> Path:
+    """Where snapshots keep their files; they are links into it."""
+    return Path(huggingface_hub.constants.HF_HUB_CACHE).resolve()

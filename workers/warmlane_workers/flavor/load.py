@@ -1,0 +1,128 @@
+"""Read a model directory into memory, as a pipeline or as its components. Custom code runs only on request.
+
+Source: the guide, "Saving a pipeline and loading components" and "Scale Inference with Overriding Pytorch dtype".
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import transformers
+
+from warmlane.errors import ArtifactError, InvalidInput, MissingExtra
+from warmlane.jobs import RETURN_TYPES
+from warmlane.model import dtype_name
+from warmlane_workers.flavor import hub
+from warmlane_workers.flavor.mlmodel import COMPONENTS_DIR, MODEL_DIR, Artifact
+from warmlane_workers.flavor.pipelines import model_class
+from warmlane_workers.flavor.save import torch_dtype
+
+_AUTO: dict[str, Any] = {
+    "tokenizer": transformers.AutoTokenizer,
+    "feature_extractor": transformers.AutoFeatureExtractor,
+    "image_processor": transformers.AutoImageProcessor,
+}
+
+
+def load_model(
+    path: str | os.PathLike[str],
+    return_type: str = "pipeline",
+    *,
+    dtype: Any = None,
+    device: str = "cpu",
+    trust_remote_code: bool = False,
+    **pipeline_kwargs: Any,
+) -> Any:
+    """Load a model directory.
+
+    Args:
+        return_type: "pipeline", or "components": a dict that `transformers.pipeline(**components)` takes.
+        dtype: overrides the recorded type.
+        device: a torch device.
+        pipeline_kwargs: go to `transformers.pipeline`.
+
+    Raises:
+        ArtifactError: a file is missing or damaged, or the parts make no pipeline.
+        HubUnavailable: a reference-only model whose weights are not in the cache.
+    """
+    if return_type not in RETURN_TYPES:
+        raise InvalidInput(f"return_type: must be one of {', '.join(RETURN_TYPES)}", field="return_type")
+    components = load_components(path, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    return components if return_type == "components" else build_pipeline(components, **pipeline_kwargs)
+
+
+def load_components(
+    path: str | os.PathLike[str], *, dtype: Any = None, device: str = "cpu", trust_remote_code: bool = False
+) -> dict[str, Any]:
+    """`{"task", "model", "tokenizer", …}`; the model is in evaluation mode on its device."""
+    directory = Path(path)
+    artifact = Artifact.read(directory)
+    chosen = torch_dtype(dtype_name(dtype) or artifact.dtype)
+    model_dir = _model_dir(directory, artifact)
+    components: dict[str, Any] = {"task": artifact.task}
+    try:
+        options = {} if chosen is None else {"dtype": chosen}
+        model = _model_class(artifact).from_pretrained(
+            model_dir, use_safetensors=True, trust_remote_code=trust_remote_code, **options
+        )
+        components["model"] = model.eval().to(device)
+        for name in artifact.components:
+            if name in _AUTO:
+                origin = _component_dir(directory, artifact, name)
+                components[name] = _AUTO[name].from_pretrained(origin, trust_remote_code=trust_remote_code)
+    except safetensors.SafetensorError as exc:
+        raise ArtifactError("the weights are damaged (not readable as safetensors); save the model again") from exc
+    except ImportError as exc:
+        raise MissingExtra(
+            f"the model needs a package that is not installed: {str(exc).strip().splitlines()[0]}"
+        ) from exc
+    except (OSError, ValueError, KeyError) as exc:
+        raise ArtifactError(f"the model does not load ({type(exc).__name__}: {str(exc)[:300]})") from exc
+    return components
+
+
+def build_pipeline(components: dict[str, Any], **kwargs: Any) -> Any:
+    """A pipeline over components that are in memory; shares their weights.
+
+    Raises:
+        ArtifactError: they make none for their task.
+    """
+    try:
+        return transformers.pipeline(**components, device=components["model"].device, **kwargs)
+    except (KeyError, ValueError, TypeError, OSError) as exc:
+        raise ArtifactError(
+            f"these components make no {components['task']} pipeline ({type(exc).__name__}); "
+            "load them with return_type='components'"
+        ) from exc
+
+
+def _model_dir(directory: Path, artifact: Artifact) -> Path:
+    if artifact.has_weights:
+        found = directory / MODEL_DIR
+        if not found.is_dir():
+            raise ArtifactError(f"the directory {MODEL_DIR}/ is missing from the artifact; save the model again")
+        return found
+    if not artifact.source_revision:
+        raise ArtifactError("the artifact has neither weights nor a hub commit; save the model again")
+    return hub.snapshot(artifact.source_name, artifact.source_revision, hub.SAFE_FILES)
+
+
+def _component_dir(directory: Path, artifact: Artifact, name: str) -> Path:
+    stored = directory / COMPONENTS_DIR / name
+    if stored.is_dir():
+        return stored
+    if name not in artifact.component_sources:
+        raise ArtifactError(f"the component {name!r} is missing from the artifact; save the model again")
+    repo, revision = artifact.component_sources[name]
+    return hub.snapshot(repo, revision, hub.LIGHT_FILES)
+
+
+def _model_class(artifact: Artifact) -> Any:
+    """The recorded class; where this transformers has none of that name, the auto class of the task."""
+    kind = getattr(transformers, artifact.model_type, None)
+    if kind is not None:
+        return kind
+    return model_class(artifact.task)

@@ -1,0 +1,35 @@
+"""Task name -> pipeline class and model classes, as the transformers that is installed knows them."""
+
+from __future__ import annotations
+
+import pkgutil
+from typing import Any
+
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from warmlane.errors import UnsupportedTask
+
+
+def _entry(task: str) -> dict[str, Any]:
+    try:
+        entry: dict[str, Any] = PIPELINE_REGISTRY.check_task(task)[1]
+    except KeyError:
+        known = ", ".join(PIPELINE_REGISTRY.get_supported_tasks())
+        raise UnsupportedTask(f"this transformers has no pipeline for the task {task!r}; it has {known}") from None
+    return entry
+
+
+def pipeline_class(task: str) -> type[Any]:
+    """The class of a task's pipeline.
+
+    Raises:
+        UnsupportedTask: none is known; the message lists those that are.
+    """
+    impl = _entry(task)["impl"]
+    found: type[Any] = pkgutil.resolve_name(impl) if isinstance(impl, str) else impl
+    return found
+
+
+def model_class(task: str) -> Any:
+    """The auto class that loads a task's models."""
+    return _entry(task)["pt"][0]

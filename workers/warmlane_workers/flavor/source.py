@@ -1,0 +1,162 @@
+"""Where a save may take files from, and which. Every path is resolved and checked against the allowed roots.
+
+A source is a directory of the local file system or a hub id. Nothing outside the roots is read, whatever links there
+are; only files that cannot run code are copied.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from warmlane.errors import SourceError
+from warmlane_workers.flavor import hub
+
+#: File names that hold a tokenizer. transformers 5 makes one up, in silence, where none of them is there.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+
+#: Architecture's name ends so -> the task that it serves, for sources that do not say.
+_TASK_OF_ARCHITECTURE = (
+    ("ForSequenceClassification", "text-classification"),
+    ("ForTokenClassification", "token-classification"),
+    ("ForMaskedLM", "fill-mask"),
+    ("ForCausalLM", "text-generation"),
+    ("LMHeadModel", "text-generation"),
+    ("Model", "feature-extraction"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A directory with a transformers checkpoint, checked.
+
+    Attributes:
+        name: the hub id, or the path, that it goes by.
+        revision: commit of a hub id.
+        roots: where its files may truly lie.
+    """
+
+    directory: Path
+    name: str
+    revision: str | None
+    roots: tuple[Path, ...]
+
+    def config(self) -> dict[str, Any]:
+        """`config.json`.
+
+        Raises:
+            SourceError: absent or not JSON.
+        """
+        path = self.directory / "config.json"
+        try:
+            content = json.loads(self.resolve(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise SourceError(f"{self.name}: no config.json, so this is no transformers checkpoint") from None
+        except ValueError as exc:
+            raise SourceError(f"{self.name}: config.json is not JSON") from exc
+        if not isinstance(content, dict):
+            raise SourceError(f"{self.name}: config.json is not an object")
+        return content
+
+    def has_tokenizer(self) -> bool:
+        return any((self.directory / name).exists() for name in TOKENIZER_FILES)
+
+    def resolve(self, path: Path) -> Path:
+        """The true path of a file.
+
+        Raises:
+            SourceError: it lies outside the roots.
+        """
+        return inside(path, self.roots)
+
+    def copy_to(self, target: Path) -> int:
+        """Copy the checkpoint's own files; returns their bytes.
+
+        Raises:
+            SourceError: there are no safetensors weights.
+        """
+        target.mkdir(parents=True)
+        total, weights = 0, False
+        for path in sorted(self.directory.iterdir()):
+            if path.is_dir() or not any(fnmatch.fnmatch(path.name, pattern) for pattern in hub.SAFE_FILES):
+                continue
+            true = self.resolve(path)
+            _copy(true, target / path.name, link=self.revision is not None)
+            total += true.stat().st_size
+            weights = weights or path.suffix == ".safetensors"
+        if not weights:
+            raise SourceError(
+                f"{self.name}: no *.safetensors weights; convert them with `model.save_pretrained(dir)` first"
+            )
+        return total
+
+
+def _copy(source: Path, target: Path, *, link: bool) -> None:
+    """Copy a file. The hub's cache never changes a file in place, so there a hard link does where one is possible."""
+    if link:
+        try:
+            os.link(source, target)
+        except OSError:
+            pass  # another file system
+        else:
+            return
+    shutil.copyfile(source, target)
+
+
+def inside(path: Path, roots: tuple[Path, ...]) -> Path:
+    """The path with all links followed.
+
+    Raises:
+        SourceError: it lies under none of the roots.
+    """
+    true = path.resolve()
+    if not any(true.is_relative_to(root) for root in roots):
+        raise SourceError(
+            "the source lies outside the directories that this worker may read; "
+            "move it, or add its directory to WARMLANE_SOURCE_ROOTS",
+            field="source",
+        )
+    return true
+
+
+def find(source: str, roots: tuple[Path, ...], revision: str | None, *, weights: bool = True) -> Checkpoint:
+    """Resolve a source: a local directory if it looks like a path or is one, else a hub id.
+
+    Args:
+        weights: False fetches of a hub id everything but the weights.
+
+    Raises:
+        SourceError: absent, outside the roots, or neither a path nor a hub id.
+        HubUnavailable: the hub does not answer.
+    """
+    path = Path(source).expanduser()
+    if source.startswith(("/", "./", "../", "~")) or path.is_dir():
+        true = inside(path, roots)
+        if not true.is_dir():
+            raise SourceError(f"{source}: no such directory on this worker", field="source")
+        return Checkpoint(true, str(true), None, roots)
+    if not hub.is_id(source):
+        raise SourceError("source: neither a directory that this worker sees nor a hub id", field="source")
+    directory = hub.snapshot(source, revision, hub.SAFE_FILES if weights else hub.LIGHT_FILES)
+    return Checkpoint(directory, source, directory.name, (hub.cache_root(),))
+
+
+def infer_task(config: dict[str, Any]) -> str | None:
+    """The task that a checkpoint's architecture serves; None where it serves several."""
+    for architecture in config.get("architectures") or []:
+        for ending, task in _TASK_OF_ARCHITECTURE:
+            if str(architecture).endswith(ending):
+                return task
+    return None

@@ -1,0 +1,140 @@
+"""One job's life on a worker: taken up, run, committed. Knows the order of things, not what a job does.
+
+The steps are in the actor and not in Dramatiq's hooks, because Dramatiq logs and swallows what an `after_` hook raises:
+a result written there can be lost without anybody knowing. A commit that cannot reach the server is tried until it can;
+the message is acknowledged only behind it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from warmlane import codec
+from warmlane.errors import (
+    InternalError,
+    JobCancelled,
+    JobExpired,
+    PoisonJob,
+    ServerUnreachable,
+    WarmlaneError,
+)
+from warmlane.jobs import Job
+from warmlane.ops import Finish, Op, Outcome, ReportProgress, Start
+from warmlane.results import Progress, State
+from warmlane.store import RedisStore
+
+logger = logging.getLogger(__name__)
+
+R = TypeVar("R")
+
+#: How often a job may be taken up. Each attempt but the last ended with its worker's death.
+MAX_ATTEMPTS = 5
+#: Shortest time between two reports of the same phase, in seconds.
+REPORT_S = 0.5
+
+
+class JobContext:
+    """What a handler knows of the job that it runs: its id, which attempt this is, and how to report."""
+
+    def __init__(self, store: RedisStore, job_id: str, attempt: int) -> None:
+        self.job_id = job_id
+        self.attempt = attempt
+        self._store = store
+        self._phase = ""
+        self._next = 0.0
+
+    def report(self, fraction: float, phase: str, *, loading: bool = False) -> None:
+        """Say how far the job has come; costs a round trip at a new phase, else at most one in `REPORT_S`.
+
+        Raises:
+            JobCancelled: somebody wants it cancelled.
+        """
+        now = time.monotonic()
+        kind = phase.partition(" ")[0]
+        if kind == self._phase and now < self._next:
+            return
+        self._phase, self._next = kind, now + REPORT_S
+        state = State.LOADING if loading else State.RUNNING
+        if self._store.run(ReportProgress(self.job_id, state, Progress(fraction, phase))):
+            raise JobCancelled(f"job {self.job_id} was cancelled", id=self.job_id)
+
+
+Handler = Callable[[Any, JobContext], Any]
+
+
+class Lifecycle:
+    """Runs jobs with the handler of their kind.
+
+    Args:
+        result_ttl_s: how long a result waits for its caller.
+    """
+
+    def __init__(self, store: RedisStore, worker_id: str, handlers: Mapping[str, Handler], result_ttl_s: int) -> None:
+        self._store = store
+        self._worker_id = worker_id
+        self._handlers = handlers
+        self._result_ttl_s = result_ttl_s
+        self._running = 0
+        self._lock = threading.Lock()
+
+    @property
+    def running(self) -> int:
+        """Jobs that are running now."""
+        return self._running
+
+    def work(self, job_id: str, job: Job) -> None:
+        """Take a job up, run it and commit its outcome. Returns when the message may be acknowledged."""
+        verdict, attempt = self._insist(Start(job_id, self._worker_id, MAX_ATTEMPTS))
+        if verdict in ("missing", "final"):
+            return
+        if verdict == "cancelled":
+            self.fail(job_id, JobCancelled(f"job {job_id} was cancelled", id=job_id))
+        elif verdict == "poison":
+            self.fail(
+                job_id, PoisonJob(f"job {job_id} lost its worker {attempt} times and is not tried again", id=job_id)
+            )
+        else:
+            with self._lock:
+                self._running += 1
+            try:
+                outcome = self._run(job, JobContext(self._store, job_id, attempt))
+            finally:
+                with self._lock:
+                    self._running -= 1
+            self._insist(Finish(job_id, outcome, self._result_ttl_s))
+
+    def fail(self, job_id: str, error: WarmlaneError) -> None:
+        """Commit an error."""
+        self._insist(Finish(job_id, _failure(error), self._result_ttl_s))
+
+    def _run(self, job: Job, context: JobContext) -> Outcome:
+        try:
+            value = self._handlers[job.kind](job, context)
+            return Outcome(State.SUCCEEDED, codec.encode("result", value))
+        except WarmlaneError as exc:
+            return _failure(exc)
+        except Exception as exc:
+            # The caller gets the class name and the place to look; the text of a foreign error may quote the payload.
+            logger.exception("job %s failed", context.job_id, extra={"action": "job_failed", "job_id": context.job_id})
+            message = f"{type(exc).__name__} in the worker; its log has the traceback under this job's id"
+            return _failure(InternalError(message, id=context.job_id, worker=self._worker_id))
+
+    def _insist(self, op: Op[R]) -> R:
+        while True:
+            try:
+                return self._store.run(op)
+            except ServerUnreachable:  # the client has tried for long already, with pauses
+                logger.warning("the server is away; trying on", extra={"action": "insist", "op": type(op).__name__})
+
+
+def _failure(error: WarmlaneError) -> Outcome:
+    state = State.FAILED
+    if isinstance(error, JobCancelled):
+        state = State.CANCELLED
+    elif isinstance(error, JobExpired):
+        state = State.EXPIRED
+    return Outcome(state, error=error.to_dict())

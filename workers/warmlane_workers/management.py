@@ -1,0 +1,90 @@
+"""The jobs that need no device: save and persist. They run in worker threads beside predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from warmlane.errors import InvalidInput
+from warmlane.jobs import PersistJob, SaveJob
+from warmlane.model import ModelRef
+from warmlane.ops import PublishModel
+from warmlane.results import ModelInfo
+from warmlane.store import RedisStore
+from warmlane_workers.flavor.mlmodel import Artifact
+from warmlane_workers.flavor.persist import persist_pretrained_model
+from warmlane_workers.flavor.save import save_model
+from warmlane_workers.lifecycle import JobContext
+from warmlane_workers.modelstore import JOB_KEY, ModelStore
+
+
+class Management:
+    """Handlers of the manage queue's jobs."""
+
+    def __init__(
+        self, store: RedisStore, models: ModelStore, source_roots: tuple[Path, ...], *, trust_remote_code: bool
+    ) -> None:
+        self._store = store
+        self._models = models
+        self._source_roots = source_roots
+        self._trust_remote_code = trust_remote_code
+
+    def save(self, job: SaveJob, context: JobContext) -> dict[str, Any]:
+        """Publish a new version; says which, and what is in it. Run twice for one job, it publishes once."""
+        if job.trust_remote_code:
+            raise InvalidInput(
+                "trust_remote_code: this release saves no custom code; leave it out", field="trust_remote_code"
+            )
+        context.report(0.0, "reading the source")
+
+        def write(directory: Path) -> Artifact:
+            return save_model(
+                job.source,
+                directory,
+                task=job.task,
+                dtype=job.dtype,
+                save_pretrained=job.save_pretrained,
+                revision=job.revision,
+                metadata=job.metadata,
+                source_roots=self._source_roots,
+                own={JOB_KEY: context.job_id},
+                report=context.report,
+            )
+
+        again = context.job_id if context.attempt > 1 else None
+        version, artifact = self._models.publish(job.name, write, again)
+        self.announce(job.name, version, artifact)
+        return _report(job.name, version, artifact)
+
+    def persist(self, job: PersistJob, context: JobContext) -> dict[str, Any]:
+        """Fetch a reference-only model's weights; says whether there was anything to do."""
+        ref = ModelRef.parse(job.model)
+        version = self._models.resolve(ref)
+        path = self._models.path(ref.name, version)
+        before = Artifact.read(path)
+        artifact = persist_pretrained_model(path, report=context.report)
+        self.announce(ref.name, version, artifact)
+        return {**_report(ref.name, version, artifact), "persisted": artifact.has_weights and not before.has_weights}
+
+    def announce(self, name: str, version: int, artifact: Artifact) -> None:
+        """Tell callers of a version, so that they can check their inputs."""
+        info = ModelInfo(name, (version,), artifact.task, artifact.dtype, artifact.size_bytes, artifact.signature)
+        self._store.run(PublishModel(info, version))
+
+    def announce_all(self) -> None:
+        """Tell callers of everything in the store: a fresh Redis knows nothing of an old disk."""
+        for name, version, artifact in self._models.artifacts():
+            self.announce(name, version, artifact)
+
+
+def _report(name: str, version: int, artifact: Artifact) -> dict[str, Any]:
+    return {
+        "model": f"{name}/{version}",
+        "name": name,
+        "version": version,
+        "task": artifact.task,
+        "dtype": artifact.dtype,
+        "bytes": artifact.size_bytes,
+        "reference_only": bool(artifact.model_type) and not artifact.has_weights,
+        "components": dict(artifact.components),
+    }

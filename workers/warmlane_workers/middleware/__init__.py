@@ -1,0 +1,1 @@
+"""Dramatiq middleware, one concern a file. The order is in `warmlane_workers.app`."""

@@ -1,0 +1,70 @@
+"""The worker's settings: one frozen object, read from the environment; each has a flag on `warmlane worker`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from warmlane.errors import ConfigurationError
+from warmlane.keys import QUEUES
+from warmlane.settings import Settings, number
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What an operator can set for one worker process.
+
+    Attributes:
+        client: the server, the namespace, the home directory, the result TTL.
+        device: "cpu", or the number of a GPU; the process sees no other one.
+        store: root of the model store (`WARMLANE_STORE`).
+        source_roots: directories from which a save may read local sources (`WARMLANE_SOURCE_ROOTS`).
+        threads: jobs taken at a time; they wait, so they are what a batch is made of (`WARMLANE_THREADS`).
+        queues: which queues to serve (`WARMLANE_QUEUES`).
+        cache_bytes: budget of the warm cache; 0 means a share of the device's memory (`WARMLANE_CACHE_BYTES`).
+        batch_tokens: padded tokens in a batch; 0 means the device's default (`WARMLANE_BATCH_TOKENS`).
+        trust_remote_code: whether custom code of models may run here at all (`WARMLANE_TRUST_REMOTE_CODE`); a job has
+            to ask for it as well.
+        drain_timeout_s: how long a drain waits for jobs that run (`WARMLANE_DRAIN_TIMEOUT`).
+    """
+
+    client: Settings
+    store: Path
+    source_roots: tuple[Path, ...]
+    device: str = "cpu"
+    threads: int = 64
+    queues: tuple[str, ...] = field(default=QUEUES)
+    cache_bytes: int = 0
+    batch_tokens: int = 0
+    trust_remote_code: bool = False
+    drain_timeout_s: float = 600.0
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None, **overrides: Any) -> WorkerSettings:
+        """Settings from `WARMLANE_*`; keyword arguments that are not None win.
+
+        Raises:
+            ConfigurationError: a value that is not of its type, or an unknown queue.
+        """
+        env = os.environ if env is None else env
+        client = Settings.from_env(env)
+        roots = env.get("WARMLANE_SOURCE_ROOTS") or os.getcwd()
+        values: dict[str, Any] = {
+            "client": client,
+            "store": Path(env.get("WARMLANE_STORE") or client.home / "models").expanduser(),
+            "source_roots": tuple(Path(root).expanduser().resolve() for root in roots.split(":") if root),
+            "threads": int(number(env, "WARMLANE_THREADS", 64, minimum=1)),
+            "queues": tuple(env["WARMLANE_QUEUES"].split(",")) if env.get("WARMLANE_QUEUES") else QUEUES,
+            "cache_bytes": int(number(env, "WARMLANE_CACHE_BYTES", 0)),
+            "batch_tokens": int(number(env, "WARMLANE_BATCH_TOKENS", 0)),
+            "trust_remote_code": env.get("WARMLANE_TRUST_REMOTE_CODE", "0") in ("1", "true", "yes"),
+            "drain_timeout_s": number(env, "WARMLANE_DRAIN_TIMEOUT", 600),
+        }
+        values |= {name: value for name, value in overrides.items() if value is not None}
+        unknown = set(values["queues"]) - set(QUEUES)
+        if unknown:
+            raise ConfigurationError(f"queues: {', '.join(sorted(unknown))}: choose from {', '.join(QUEUES)}")
+        return cls(**values)

@@ -1,0 +1,31 @@
+"""Predict, one file a family of pipelines. `implementation` chooses from a table, imported on first use."""
+
+from __future__ import annotations
+
+import pkgutil
+from typing import Any
+
+from warmlane.errors import UnsupportedTask
+from warmlane_workers.tasks.base import Task
+
+#: Task -> the class that answers it.
+TASKS = {
+    "text-classification": "warmlane_workers.tasks.text_classification:TextClassification",
+    "sentiment-analysis": "warmlane_workers.tasks.text_classification:TextClassification",
+    "feature-extraction": "warmlane_workers.tasks.feature_extraction:FeatureExtraction",
+    "text-generation": "warmlane_workers.tasks.text_generation:TextGeneration",
+    "echo": "warmlane_workers.tasks.echo:Echo",
+}
+
+
+def implementation(task: str, components: dict[str, Any]) -> Task:
+    """The task's implementation over loaded components.
+
+    Raises:
+        UnsupportedTask: this release cannot predict with it.
+    """
+    path = TASKS.get(task)
+    if path is None:
+        raise UnsupportedTask(f"predict does not know the task {task!r} yet; it knows {', '.join(TASKS)}", task=task)
+    made: Task = pkgutil.resolve_name(path)(components)
+    return made

@@ -1,0 +1,61 @@
+"""Feature extraction: a text to one vector a token, or one for the whole text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from warmlane.errors import InvalidParams, SchemaError
+from warmlane_workers.tasks.base import PipelineTask, Plan, Prepared
+
+POOLINGS = ("mean", "cls")
+
+
+class FeatureExtraction(PipelineTask):
+    """Result: for one text a float32 array (tokens, hidden); for a list of texts a list of such arrays, one each.
+
+    `pooling="mean"` or `"cls"` makes one vector (hidden,) of each text, `normalize=True` of length 1: what sentence
+    models are compared by, at a fraction of the bytes.
+    """
+
+    allowed = frozenset({"truncation", "max_length", "pooling", "normalize"})
+
+    def plan(self, params: Mapping[str, Any]) -> Plan:
+        params = dict(params)
+        self.check_params(params)
+        pooling, normalize = params.pop("pooling", None), params.pop("normalize", False)
+        if pooling not in (None, *POOLINGS):
+            raise InvalidParams(f"params.pooling: one of {', '.join(POOLINGS)}, or absent", field="params.pooling")
+        if not isinstance(normalize, bool):
+            raise InvalidParams("params.normalize: true or false", field="params.normalize")
+        plan = self.truncating(super().plan(params), params)
+        return replace(plan, finish={"pooling": pooling, "normalize": normalize})
+
+    def prepare(self, row: Any, plan: Plan) -> Prepared:
+        if not isinstance(row, str):
+            raise SchemaError("a row is a str", field="inputs")
+        return super().prepare(row, plan)
+
+    def forward(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
+        inputs = self.collate(batch)
+        mask = inputs.get("attention_mask")
+        hidden = self.pipeline.forward(inputs, **plan.forward)[0]  # (batch, longest, hidden)
+        if mask is None:
+            return [states[: row.length] for states, row in zip(hidden, batch, strict=True)]
+        return [states[keep.bool()] for states, keep in zip(hidden, mask, strict=True)]  # each (tokens, hidden)
+
+    def finish(self, output: Any, plan: Plan) -> Any:
+        features: torch.Tensor = output.float()
+        if plan.finish["pooling"] == "mean":
+            features = features.mean(dim=0)
+        elif plan.finish["pooling"] == "cls":
+            features = features[0]
+        if plan.finish["normalize"]:
+            features = torch.nn.functional.normalize(features, dim=-1)
+        return features.numpy()
+
+    def assemble(self, answers: list[Any], single: bool) -> Any:
+        return answers[0] if single else answers
