@@ -60,8 +60,9 @@ class Worker:
 
     async def take(self) -> str:
         """Take up the next job; its id."""
-        taken = await self.store.client.blpop([NAMES.queue("predict")], timeout=30)
-        job_id: str = taken[1].decode()
+        taken: Any = await self.store.client.blpop([NAMES.queue("predict")], timeout=30)
+        assert taken is not None
+        job_id = bytes(taken[1]).decode()
         assert await self.store.run(Start(job_id, "worker-1", 5)) == ("run", 1)
         return job_id
 

@@ -482,7 +482,7 @@ def on(store: Callable[[], Memory]) -> Callable[[Callable[[Rig], Awaitable[None]
         def run() -> None:
             asyncio.run(with_rig())
 
-        del run.__wrapped__  # type: ignore[attr-defined] # pytest would take `rig` for a fixture
+        del run.__wrapped__  # pytest would take `rig` for a fixture
         return run
 
     return decorate
