@@ -1,4 +1,7 @@
-"""The pretended worker and its model store: names, versions, what is warm, and the replies that a test has set."""
+"""The pretended worker and its model store: names, versions, what is warm, and the replies that a test has set.
+
+What it reports of a save, load, unload or persist has the keys that a real worker's report has, and no weight in it.
+"""
 
 from __future__ import annotations
 
@@ -108,30 +111,36 @@ class Worker:
         return {
             "model": key,
             "task": info.task,
+            "return_type": job.return_type,
+            "types": {},
             "recorded_dtype": info.dtype,
             "dtype": warm.dtype,
             "device": warm.device,
             "bytes": warm.bytes,
+            "pinned": warm.pinned,
+            "seconds": 0.0,
         }
 
     def _unload(self, job: UnloadJob) -> dict[str, Any]:
-        _, key = self._find(job.model)
+        """Without a version all versions go; a model that is not warm, or does not exist, frees nothing."""
+        ref = ModelRef.parse(job.model)
         with self._lock:
-            warm = self._warm.pop(key, None)
-        return {"freed": {WORKER_ID: warm.bytes} if warm else {}}
+            gone = [
+                key
+                for key in self._warm
+                if job.model == key or (ref.version is None and key.startswith(f"{ref.name}/"))
+            ]
+            freed = sum(self._warm.pop(key).bytes for key in gone)
+        return {"model": job.model, "freed": {WORKER_ID: freed} if freed else {}, "bytes": freed, "missing": []}
 
     def _save(self, job: SaveJob) -> dict[str, Any]:
         info = self.publish(job.name, job.task or "", job.dtype)
-        return {
-            "model": f"{job.name}/{info.versions[0]}",
-            "task": info.task,
-            "dtype": info.dtype,
-            "bytes": info.bytes,
-        }
+        return _report(info, info.versions[0], reference_only=not job.save_pretrained)
 
     def _persist(self, job: PersistJob) -> dict[str, Any]:
         info, key = self._find(job.model)
-        return {"model": key, "bytes": info.bytes}
+        report = _report(info, int(key.rpartition("/")[2]), reference_only=False)
+        return {**report, "persisted": False}
 
     def _find(self, text: str) -> tuple[ModelInfo, str]:
         """A version and its name with the number; an alias exists where a test has answered for it."""
@@ -160,6 +169,19 @@ _OWN: dict[type[Job], Callable[..., Any]] = {
     SaveJob: Worker._save,
     PersistJob: Worker._persist,
 }
+
+
+def _report(info: ModelInfo, version: int, *, reference_only: bool) -> dict[str, Any]:
+    return {
+        "model": f"{info.name}/{version}",
+        "name": info.name,
+        "version": version,
+        "task": info.task,
+        "dtype": info.dtype,
+        "bytes": info.bytes,
+        "reference_only": reference_only,
+        "components": {},
+    }
 
 
 def _resolve(reply: Any, *args: Any) -> Any:
