@@ -223,6 +223,21 @@ def test_load_warms_with_the_override_and_unload_frees(lane: FakeLane, client: C
     assert client.workers()[0].models == ()
 
 
+def test_an_override_serves_until_it_is_unloaded(lane: FakeLane, client: Client) -> None:
+    """Each element type is held beside the others; a predict without one takes the type that was loaded last."""
+    lane.answer("m", 1, dtype="bfloat16")
+    client.load("m", pin=True).result(timeout=1)
+    client.load("m", dtype="float32").result(timeout=1)
+    client.predict("m", "x").result(timeout=1)
+    assert [(warm.dtype, warm.pinned) for warm in client.workers()[0].models] == [
+        ("bfloat16", True),
+        ("float32", False),
+    ]
+    client.unload("m/1").result(timeout=1)
+    client.predict("m", "x").result(timeout=1)
+    assert [warm.dtype for warm in client.workers()[0].models] == ["bfloat16"]
+
+
 def test_persist_answers_for_known_models_only(lane: FakeLane, client: Client) -> None:
     """Persist names the version; an unknown model fails the job."""
     lane.answer("m", 1)

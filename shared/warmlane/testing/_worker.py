@@ -28,7 +28,7 @@ class Worker:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._models: dict[str, dict[int, ModelInfo]] = {}
-        self._warm: dict[str, WarmModel] = {}
+        self._warm: dict[tuple[str, str], WarmModel] = {}  # (model, dtype), the one loaded last at the end
         self.answers: dict[str, Any] = {}
         self.replies: dict[str, Any] = {}
 
@@ -99,7 +99,7 @@ class Worker:
 
     def _predict(self, job: PredictJob) -> Any:
         info, key = self._find(job.model)
-        self._heat(info, key, job.dtype, pin=False)
+        self._heat(info, key, job.dtype or self._warm_dtype(key), pin=False)
         for known in (job.model, key, info.name):
             if known in self.answers:
                 return _resolve(self.answers[known], job.inputs, job.params)
@@ -128,7 +128,7 @@ class Worker:
             gone = [
                 key
                 for key in self._warm
-                if job.model == key or (ref.version is None and key.startswith(f"{ref.name}/"))
+                if key[0] == job.model or (ref.version is None and key[0].startswith(f"{ref.name}/"))
             ]
             freed = sum(self._warm.pop(key).bytes for key in gone)
         return {"model": job.model, "freed": {WORKER_ID: freed} if freed else {}, "bytes": freed, "missing": []}
@@ -153,13 +153,17 @@ class Worker:
             return info, f"{ref.name}/{version}"
 
     def _heat(self, info: ModelInfo, key: str, dtype: str | None, *, pin: bool) -> WarmModel:
+        dtype = dtype or info.dtype or "float32"
         with self._lock:
-            before = self._warm.get(key)
-            kept = before.dtype if before else info.dtype
+            before = self._warm.get((key, dtype))
             pinned = pin or (before is not None and before.pinned)
-            warm = WarmModel(key, info.task, dtype or kept or "float32", "cpu", info.bytes, pinned, 0.0)
-            self._warm[key] = warm
+            warm = self._warm[key, dtype] = WarmModel(key, info.task, dtype, "cpu", info.bytes, pinned, 0.0)
             return warm
+
+    def _warm_dtype(self, key: str) -> str | None:
+        """The type that was loaded last: a load with an override decides how the model is served afterwards."""
+        with self._lock:
+            return next((dtype for model, dtype in reversed(self._warm) if model == key), None)
 
 
 _OWN: dict[type[Job], Callable[..., Any]] = {
