@@ -74,6 +74,13 @@ def grid(names: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None 
     return table
 
 
+def facts(rows: Sequence[tuple[str, Any]]) -> None:
+    """Print names and values, one a line."""
+    table = grid(("name", "value"), rows)
+    table.show_header = False
+    console().print(table)
+
+
 def cell(value: Any) -> str:
     """A value in a few characters."""
     if value is None:
@@ -105,7 +112,7 @@ def value(result: Any) -> None:
         rows = [list(row.values()) for row in result.rows()]
         console().print(grid(list(result.columns), rows))
     elif isinstance(result, Mapping):
-        console().print(grid(("", ""), list(result.items())))
+        facts(list(result.items()))
     elif _is_array(result):
         print(_summary(result))
     elif isinstance(result, list | tuple):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from warmlane.cli import _show
 from warmlane.cli._shell import Shell
-from warmlane.client import Job
+from warmlane.client import Client, Job
 from warmlane.errors import ResultTimeout
+from warmlane.results import State
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -27,7 +28,7 @@ def wait(shell: Shell, job: Job, label: str, timeout: float | None) -> Any:
     """
     with shell.awaiting(job.id):
         if shell.interactive:
-            return _watched(job, label, timeout)
+            return _watched(shell.client, job, label, timeout)
         return job.result(timeout)
 
 
@@ -44,7 +45,7 @@ def bar(*, counting: bool = False) -> Progress:
     )
 
 
-def _watched(job: Job, label: str, timeout: float | None) -> Any:
+def _watched(client: Client, job: Job, label: str, timeout: float | None) -> Any:
     deadline = None if timeout is None else time.monotonic() + timeout
     with bar() as display:
         row = display.add_task(label, total=1.0)
@@ -57,5 +58,8 @@ def _watched(job: Job, label: str, timeout: float | None) -> Any:
                     raise ResultTimeout(
                         f"job {job.id} has no result after {timeout:g} s; it goes on, ask again", id=job.id
                     ) from None
-            progress = job.progress()
-            display.update(row, completed=progress.fraction, description=f"{label}: {progress.phase}", refresh=True)
+            status = job.status()
+            progress = status.progress
+            idle = status.state is State.QUEUED and not client.workers()
+            phase = "no worker is there, waiting for one" if idle else progress.phase
+            display.update(row, completed=progress.fraction, description=f"{label}: {phase}", refresh=True)

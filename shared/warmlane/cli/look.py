@@ -78,7 +78,7 @@ def _print_job(status: JobStatus, result: Any, *, with_result: bool) -> None:
     ]
     if status.error is not None:
         rows.append(("error", f"{status.error['code']}: {status.error['message']}"))
-    _show.console().print(_show.grid(("", ""), rows))
+    _show.facts(rows)
     if with_result:
         _show.value(result)
 
