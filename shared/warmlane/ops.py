@@ -106,20 +106,39 @@ class Start(Op[tuple[str, int]]):
 
 @dataclass(frozen=True, slots=True)
 class Finish(Op[bool]):
-    """Commit an outcome. The reply is False when the job had one already."""
+    """Commit an outcome and acknowledge the job's message. The reply is False when the job had an outcome already.
+
+    Attributes:
+        broker_id: who holds the message, as Dramatiq counts it.
+    """
 
     script = "finish"
     job_id: str
     outcome: Outcome
     result_ttl_s: int
+    queue_name: str = ""
+    broker_id: str = ""
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         outcome = self.outcome
         error = codec.encode("error", dict(outcome.error)) if outcome.error is not None else b""
         result = outcome.result if outcome.result is not None else b""
         return (
-            [names.job(self.job_id), names.result(self.job_id)],
-            [outcome.state.value, result, error, self.result_ttl_s, outcome.event(self.job_id), names.inbox("")],
+            [
+                names.job(self.job_id),
+                names.result(self.job_id),
+                names.acks(self.broker_id, self.queue_name),
+                names.messages(self.queue_name),
+            ],
+            [
+                self.job_id,
+                outcome.state.value,
+                result,
+                error,
+                self.result_ttl_s,
+                outcome.event(self.job_id),
+                names.inbox(""),
+            ],
         )
 
     def read(self, reply: Any) -> bool:

@@ -91,6 +91,7 @@ class WorkerProcess:
         from warmlane_workers.lifecycle import Handler, Lifecycle
         from warmlane_workers.management import Management
         from warmlane_workers.middleware.presence import Presence
+        from warmlane_workers.middleware.threads import ComputeAlone
         from warmlane_workers.modelstore import ModelStore
         from warmlane_workers.unload import Unload
 
@@ -110,9 +111,14 @@ class WorkerProcess:
             "save": management.save,
             "persist": management.persist,
         }
-        self._lifecycle = Lifecycle(store, self._worker_id, handlers, client_settings.result_ttl_s)
-        self._broker = LaneBroker(self._client, names, self._worker_id, self._lifecycle.fail)
-        self._broker.add_middleware(self._presence)  # the only middleware: jobs' life is in their actors
+        self._broker = LaneBroker(self._client, names, self._worker_id, settings.threads)
+        self._lifecycle = Lifecycle(
+            store, self._worker_id, handlers, client_settings.result_ttl_s, self._broker.settled
+        )
+        self._broker.on_reject = self._lifecycle.fail
+        # No hook may lose a job, so jobs' life is in their actors; these two may be late or fail alone.
+        for middleware in (ComputeAlone(), self._presence):
+            self._broker.add_middleware(middleware)
         actors.declare(self._broker, self._lifecycle, settings.queues)
         self._bell = Bell(self._client, names, self._broker, unload.obey)
         management.announce_all()

@@ -46,9 +46,14 @@ class LaneBroker(RedisBroker):
     Args:
         client: with a blocking pool and long retries (`warmlane.store.connect`).
         broker_id: stable over restarts, and used by one process at a time.
+        threads: jobs that run at a time.
+
+    Attributes:
+        on_reject: told of each message that went to the dead letters.
+        draining: fetch nothing more.
     """
 
-    def __init__(self, client: redis.Redis, names: Keys, broker_id: str, on_reject: OnReject) -> None:
+    def __init__(self, client: redis.Redis, names: Keys, broker_id: str, threads: int) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             client=client,
             namespace=names.broker,
@@ -58,7 +63,8 @@ class LaneBroker(RedisBroker):
         )
         self.broker_id = broker_id
         self.names = names
-        self.on_reject = on_reject
+        self.threads = threads
+        self.on_reject: OnReject = lambda message_id, error: None
         self.draining = False
         self._held: dict[str, set[str]] = {}
         self._bells: dict[str, threading.Event] = {}
@@ -78,6 +84,12 @@ class LaneBroker(RedisBroker):
         """Wake the consumer of a queue, or of all."""
         for name in [queue_name] if queue_name is not None else list(self._bells):
             self.bell(name).set()
+
+    def settled(self, queue_name: str, message_id: str) -> None:
+        """The server has let go of a message."""
+        self.held(queue_name).discard(message_id)
+        if len(self.held(queue_name)) <= self.threads:
+            self.bell(queue_name).set()  # there is room for a fetch
 
     def give_back(self) -> int:
         """Put everything that this process holds back into its queues at once; returns how many messages."""
@@ -107,9 +119,8 @@ class LaneConsumer(Consumer):
         self.queue_name = queue_name
         self.timeout_s = timeout / 1000
         # A quarter more than there are threads, fetched by quarters: enough to keep them busy, little to hoard.
-        threads = max(1, prefetch // 2)
-        self.chunk = max(1, threads // 4)
-        self.most = threads + self.chunk
+        self.chunk = max(1, broker.threads // 4)
+        self.most = broker.threads + self.chunk
         self._held = broker.held(queue_name)
         self._bell = broker.bell(queue_name)
         self._fetched: deque[JobMessage] = deque()
@@ -138,12 +149,11 @@ class LaneConsumer(Consumer):
 
     def _settle(self, command: Callable[[str, str], None], message: MessageProxy) -> None:
         message_id = message.options["redis_message_id"]
-        with _connection_loss():
-            command(self.queue_name, message_id)
-        # Only now: until the server has let go of it, the sweep must not take it for an orphan.
-        self._held.discard(message_id)
-        if len(self._held) <= self.most - self.chunk:
-            self._bell.set()
+        if message_id in self._held:  # else it went with its job's outcome, in one step
+            with _connection_loss():
+                command(self.queue_name, message_id)
+            # Only now: until the server has let go of it, the sweep must not take it for an orphan.
+            self.broker.settled(self.queue_name, message_id)
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         self._requeue([message.options["redis_message_id"] for message in messages])

@@ -1,8 +1,8 @@
 """One job's life on a worker: taken up, run, committed. Knows the order of things, not what a job does.
 
 The steps are in the actor and not in Dramatiq's hooks, because Dramatiq logs and swallows what an `after_` hook raises:
-a result written there can be lost without anybody knowing. A commit that cannot reach the server is tried until it can;
-the message is acknowledged only behind it.
+a result written there can be lost without anybody knowing. The commit acknowledges the message in the same step, and is
+tried until the server is there.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from warmlane.errors import (
     WarmlaneError,
 )
 from warmlane.jobs import Job
+from warmlane.keys import QUEUE_OF_KIND
 from warmlane.ops import Finish, Op, Outcome, ReportProgress, Start
 from warmlane.results import Progress, State
 from warmlane.store import RedisStore
@@ -64,6 +65,7 @@ class JobContext:
 
 
 Handler = Callable[[Any, JobContext], Any]
+OnSettled = Callable[[str, str], None]
 
 
 class Lifecycle:
@@ -71,9 +73,18 @@ class Lifecycle:
 
     Args:
         result_ttl_s: how long a result waits for its caller.
+        on_settled: told of each message that was acknowledged with its outcome: queue and id.
     """
 
-    def __init__(self, store: RedisStore, worker_id: str, handlers: Mapping[str, Handler], result_ttl_s: int) -> None:
+    def __init__(
+        self,
+        store: RedisStore,
+        worker_id: str,
+        handlers: Mapping[str, Handler],
+        result_ttl_s: int,
+        on_settled: OnSettled,
+    ) -> None:
+        self._on_settled = on_settled
         self._store = store
         self._worker_id = worker_id
         self._handlers = handlers
@@ -87,16 +98,15 @@ class Lifecycle:
         return self._running
 
     def work(self, job_id: str, job: Job) -> None:
-        """Take a job up, run it and commit its outcome. Returns when the message may be acknowledged."""
+        """Take a job up, run it and commit its outcome. Its message is settled on return, or may be acknowledged."""
         verdict, attempt = self._insist(Start(job_id, self._worker_id, MAX_ATTEMPTS))
         if verdict in ("missing", "final"):
             return
         if verdict == "cancelled":
-            self.fail(job_id, JobCancelled(f"job {job_id} was cancelled", id=job_id))
+            outcome = _failure(JobCancelled(f"job {job_id} was cancelled", id=job_id))
         elif verdict == "poison":
-            self.fail(
-                job_id, PoisonJob(f"job {job_id} lost its worker {attempt} times and is not tried again", id=job_id)
-            )
+            message = f"job {job_id} lost its worker {attempt} times and is not tried again"
+            outcome = _failure(PoisonJob(message, id=job_id))
         else:
             with self._lock:
                 self._running += 1
@@ -105,10 +115,12 @@ class Lifecycle:
             finally:
                 with self._lock:
                     self._running -= 1
-            self._insist(Finish(job_id, outcome, self._result_ttl_s))
+        queue = QUEUE_OF_KIND[job.kind]
+        self._insist(Finish(job_id, outcome, self._result_ttl_s, queue, self._worker_id))
+        self._on_settled(queue, job_id)
 
     def fail(self, job_id: str, error: WarmlaneError) -> None:
-        """Commit an error."""
+        """Commit an error of a job whose message is dealt with already."""
         self._insist(Finish(job_id, _failure(error), self._result_ttl_s))
 
     def _run(self, job: Job, context: JobContext) -> Outcome:

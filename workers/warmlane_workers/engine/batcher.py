@@ -1,8 +1,8 @@
 """How waiting rows become batches. Knows lengths, ages and groups, not models: what runs a batch is passed in.
 
 A batch is cut by padded tokens, never by count: on a CPU, padding costs more than batching saves. It is built around
-the oldest row, so that no row starves, from the waiting rows nearest to it in length. One thread runs batches; it
-takes whatever waits as soon as it is free, so a lone caller never waits for company.
+the oldest row, so that no row starves, from the waiting rows nearest to it in length. A device thread takes whatever
+waits as soon as it is free, so a lone caller never waits for company.
 """
 
 from __future__ import annotations
@@ -100,23 +100,37 @@ class _Waiting:
 
 
 class Batcher:
-    """Collects rows from many threads and runs them in one."""
+    """Collects rows from many threads and runs them in a few.
 
-    def __init__(self) -> None:
+    Args:
+        threads: batches that run at a time: one on a GPU, one a core on a CPU. The second thread helps when the first is
+            busy, and so on.
+        before_batch: called in the device thread before each batch; True means that it is the first thread and nothing
+            else runs or waits.
+    """
+
+    def __init__(self, threads: int = 1, before_batch: Callable[[bool], None] = lambda alone: None) -> None:
+        self._before_batch = before_batch
+        self._running = 0
         self._lanes: dict[Hashable, _Waiting] = {}  # in order of their oldest row's turn
         self._changed = threading.Condition()
         self._stopped = False
-        self._thread = threading.Thread(target=self._serve, name="warmlane-device", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._serve, args=(number,), name=f"warmlane-device-{number}", daemon=True)
+            for number in range(threads)
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Finish what waits, then end the device thread."""
+        """Finish what waits, then end the device threads."""
         with self._changed:
             self._stopped = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def submit(self, lane: Lane, rows: Sequence[Row]) -> None:
         """Queue rows; each row's future gets its output, or its error."""
@@ -126,13 +140,13 @@ class Batcher:
                 waiting = self._lanes[lane.key] = _Waiting(lane)
             for row in rows:
                 waiting.add(row)
-            self._changed.notify()
+            self._changed.notify_all()
 
-    def _serve(self) -> None:
+    def _serve(self, number: int) -> None:
         while True:
             with self._changed:
-                while not self._lanes:
-                    if self._stopped:
+                while not self._lanes or self._running < number:
+                    if self._stopped and not self._lanes:
                         return
                     self._changed.wait()
                 key, waiting = next(iter(self._lanes.items()))
@@ -140,7 +154,18 @@ class Batcher:
                 del self._lanes[key]
                 if waiting.by_age:
                     self._lanes[key] = waiting  # behind the other lanes: models take turns
-            run_isolated(waiting.lane.run, rows)
+                alone = not number and not self._lanes and not self._running
+                self._running += 1
+                if self._lanes:
+                    self._changed.notify_all()  # there is work for a helper
+            try:
+                self._before_batch(alone)
+                run_isolated(waiting.lane.run, rows)
+            finally:
+                with self._changed:
+                    self._running -= 1
+                    if self._stopped:
+                        self._changed.notify_all()
 
 
 def run_isolated(run: Run, rows: Sequence[Row]) -> None:

@@ -27,6 +27,17 @@ class Device:
     memory_bytes: int
     cache_bytes: int
     batch_tokens: int
+    cores: int
+
+    @property
+    def streams(self) -> int:
+        """How many batches run at a time. On a CPU one a core: two batches on a core each need no barriers, and lose
+        less to whatever else runs than one batch on both."""
+        return self.cores if self.name == "cpu" else 1
+
+    def share_cores(self, alone: bool) -> None:
+        """Before a batch, in its thread: spread its operations over all cores if it has them for itself."""
+        set_own_threads(self.cores if alone or self.streams == 1 else 1)
 
     @property
     def torch(self) -> torch.device:
@@ -45,15 +56,25 @@ def find(setting: str, cache_bytes: int = 0, batch_tokens: int = 0) -> Device:
     Raises:
         ConfigurationError: a GPU was asked for and torch sees none.
     """
+    cores = torch.get_num_threads()
     if setting == "cpu":
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return Device("cpu", memory, cache_bytes or int(memory * _CPU_SHARE), batch_tokens or _CPU_BATCH_TOKENS)
+        return Device("cpu", memory, cache_bytes or int(memory * _CPU_SHARE), batch_tokens or _CPU_BATCH_TOKENS, cores)
     if not torch.cuda.is_available():
         raise ConfigurationError(
             f"device {setting}: torch sees no GPU; check the driver and the torch build, or use cpu"
         )
     memory = torch.cuda.get_device_properties(0).total_memory
-    return Device("cuda:0", memory, cache_bytes or int(memory * _GPU_SHARE), batch_tokens or _GPU_BATCH_TOKENS)
+    return Device("cuda:0", memory, cache_bytes or int(memory * _GPU_SHARE), batch_tokens or _GPU_BATCH_TOKENS, cores)
+
+
+def set_own_threads(count: int) -> None:
+    """How many threads the operations of the calling thread use.
+
+    A thread's first operation takes over the number that any thread set last, so it is asked for before it is set.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(count)
 
 
 def measure(model: torch.nn.Module) -> int:

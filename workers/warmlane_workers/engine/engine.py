@@ -65,7 +65,7 @@ class Engine:
         self._store = store
         self.device = device
         self._trust_remote_code = trust_remote_code
-        self._batcher = Batcher()
+        self._batcher = Batcher(device.streams, device.share_cores)
         self.cache: WarmCache[ModelKey, Loaded] = WarmCache(device.cache_bytes, self._free, on_change)
 
     def start(self) -> None:

@@ -1,0 +1,190 @@
+"""What the lane costs: jobs per second and latency through the queue, beside the bare pipeline in this process.
+
+    python -m benchmarks.lane [--texts 512]
+
+Everything is measured in one run on one machine, side by side and in rounds, because these machines are shared: read
+the ratios. The direct runs see the same texts with the same number of torch threads; the best one sorts the 64 texts
+that a queue with 64 callers sees and cuts them by padded tokens (it tries several budgets and keeps the best).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from tests.fleet import Fleet, minilm
+
+from warmlane import AsyncClient
+
+CALLERS = 64
+BUDGETS = (256, 512, 1024)
+_WORDS = ("the", "river", "runs", "past", "old", "stone", "houses", "while", "children", "play", "near", "markets")
+
+
+@dataclass
+class Run:
+    """One measured run: rows per second of wall time, and each row's latency in seconds (empty for direct runs)."""
+
+    rate: float
+    latencies: Sequence[float] = ()
+    cpu_rate: float | None = None  #: rows per CPU second of the worker
+
+
+def texts(count: int) -> list[str]:
+    """Texts of mixed length, 5 to 128 tokens, the same in each run."""
+    chance = random.Random(7)
+    return [" ".join(chance.choices(_WORDS, k=chance.randint(3, 120))) for _ in range(count)]
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used, of all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def queue_run(fleet: Fleet, model: str, rows: Sequence[str], callers: int, params: dict[str, Any]) -> Run:
+    """So many callers, each sending the next row as soon as its last is answered."""
+    waiting, latencies = iter(rows), []
+    pid = fleet.children()[0]
+    async with AsyncClient(settings=fleet.settings) as client:
+
+        async def call() -> None:
+            for row in waiting:
+                began = time.perf_counter()
+                await client.predict(model, row, params=params).result(timeout=120)
+                latencies.append(time.perf_counter() - began)
+
+        await client.predict(model, rows[0], params=params).result(timeout=120)  # connect, warm
+        latencies.clear()
+        cpu, began = cpu_seconds(pid), time.perf_counter()
+        await asyncio.gather(*(call() for _ in range(callers)))
+        wall = time.perf_counter() - began
+    return Run(len(rows) / wall, latencies, len(rows) / max(1e-9, cpu_seconds(pid) - cpu))
+
+
+class Direct:
+    """The bare pipeline, and the best that can be done with the model by hand."""
+
+    def __init__(self) -> None:
+        import torch
+        from transformers import pipeline
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        self.torch = torch
+        self.pipe = pipeline("feature-extraction", model=str(minilm()))
+
+    def _pool(self, hidden: Any, mask: Any) -> Any:
+        summed = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)  # (batch, hidden)
+        return self.torch.nn.functional.normalize(summed, dim=-1).numpy()
+
+    def one_by_one(self, rows: Sequence[str]) -> None:
+        for row in rows:
+            hidden = self.pipe(row, return_tensors=True)  # (1, tokens, hidden)
+            self._pool(hidden, self.torch.ones(hidden.shape[:2]))
+
+    def batches_of_32(self, rows: Sequence[str]) -> None:
+        for hidden in self.pipe(list(rows), batch_size=32, return_tensors=True):
+            self._pool(hidden, self.torch.ones(hidden.shape[:2]))
+
+    def sorted_windows(self, rows: Sequence[str], budget: int) -> None:
+        """64 at a time: tokenise, sort by length, cut by padded tokens."""
+        for at in range(0, len(rows), CALLERS):
+            encoded = [self.pipe.tokenizer(row) for row in rows[at : at + CALLERS]]
+            encoded.sort(key=lambda item: len(item["input_ids"]))
+            batch: list[Any] = []
+            for item in encoded:
+                if batch and (len(batch) + 1) * len(item["input_ids"]) > budget:
+                    self._forward(batch)
+                    batch = []
+                batch.append(item)
+            self._forward(batch)
+
+    def _forward(self, batch: list[Any]) -> None:
+        inputs = self.pipe.tokenizer.pad(batch, return_tensors="pt")
+        with self.torch.inference_mode():
+            self._pool(self.pipe.model(**inputs)[0], inputs["attention_mask"])
+
+
+def timed(work: Callable[[], None], rows: int) -> Run:
+    began = time.perf_counter()
+    work()
+    return Run(rows / (time.perf_counter() - began))
+
+
+def quantile(values: Sequence[float], share: float) -> str:
+    return f"{sorted(values)[min(len(values) - 1, int(share * len(values)))] * 1000:.1f}" if values else ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--texts", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    rows = texts(options.texts)
+    console = Console()
+    runs: dict[str, list[Run]] = {}
+    with tempfile.TemporaryDirectory(prefix="wl-") as home, Fleet(Path(home)) as fleet:
+        fleet.start_worker()
+        with fleet.client() as client:
+            client.save("minilm", minilm()).result(timeout=60)
+            client.load("minilm", pin=True).result(timeout=60)
+        direct = Direct()
+        pooled = {"pooling": "mean", "normalize": True}
+        measures: dict[str, Callable[[], Run]] = {
+            "no-op, 1 caller": lambda: asyncio.run(queue_run(fleet, "echo", rows, 1, {})),
+            "no-op, 64 callers": lambda: asyncio.run(queue_run(fleet, "echo", rows * 4, CALLERS, {})),
+            "MiniLM, 1 caller": lambda: asyncio.run(queue_run(fleet, "minilm", rows, 1, pooled)),
+            "MiniLM, 64 callers": lambda: asyncio.run(queue_run(fleet, "minilm", rows, CALLERS, pooled)),
+            "bare pipeline, one by one": lambda: timed(lambda: direct.one_by_one(rows), len(rows)),
+            "bare pipeline, batches of 32": lambda: timed(lambda: direct.batches_of_32(rows), len(rows)),
+            **{
+                f"direct, sorted, {budget} tokens": lambda budget=budget: timed(
+                    lambda: direct.sorted_windows(rows, budget), len(rows)
+                )
+                for budget in BUDGETS
+            },
+        }
+        for _ in range(options.rounds):
+            for name, measure in measures.items():
+                runs.setdefault(name, []).append(measure())
+    report(console, runs, options)
+
+
+def report(console: Console, runs: dict[str, list[Run]], options: argparse.Namespace) -> None:
+    rate = {name: statistics.median(run.rate for run in found) for name, found in runs.items()}
+    bare = rate["bare pipeline, one by one"]
+    table = Table(title=f"{options.texts} texts of 5 to 128 tokens, median of {options.rounds} rounds")
+    for column in ("run", "rows/s", "p50 ms", "p99 ms", "rows per worker CPU s", "x bare pipeline"):
+        table.add_column(column, justify="left" if column == "run" else "right")
+    for name, found in runs.items():
+        latencies = [latency for run in found for latency in run.latencies]
+        cpu = [run.cpu_rate for run in found if run.cpu_rate is not None]
+        table.add_row(
+            name,
+            f"{rate[name]:.1f}",
+            quantile(latencies, 0.5),
+            quantile(latencies, 0.99),
+            f"{statistics.median(cpu):.1f}" if cpu else "",
+            f"{rate[name] / bare:.2f}" if "no-op" not in name else "",
+        )
+    console.print(table)
+    best = max(rate[f"direct, sorted, {budget} tokens"] for budget in BUDGETS)
+    lane = rate["MiniLM, 64 callers"]
+    console.print(f"64 callers / bare pipeline one by one: {lane / bare:.2f} (budget: at least 1)")
+    console.print(f"64 callers / best direct run that sees the same 64: {lane / best:.2f} (budget: at least 0.8)")
+
+
+if __name__ == "__main__":
+    main()
