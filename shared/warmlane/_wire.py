@@ -155,6 +155,7 @@ class Wire:
     def _outcome(self, job_id: str, slot: Slot, timeout: float | None) -> Flow[Outcome]:
         deadline = None if timeout is None else self.clock() + timeout
         lost: ServerUnreachable | None = None
+        last_look = False
         while True:
             if slot.outcome is not None and not _to_fetch(slot.outcome):
                 return slot.outcome
@@ -174,6 +175,9 @@ class Wire:
                         return outcome
             left = RECHECK_S if deadline is None else deadline - self.clock()
             if left <= 0:
+                if slot.told and not last_look and lost is None:
+                    slot.told, last_look = False, True  # the event may still be on its way
+                    continue
                 if lost is not None:
                     raise lost
                 raise ResultTimeout(f"job {job_id} has no result after {timeout:g} s; it goes on, ask again", id=job_id)

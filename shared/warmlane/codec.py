@@ -174,7 +174,7 @@ class _Walk:
         if not isinstance(data, bytes):
             raise CodecError("a frame is bytes")
         if len(data) > limits.max_bytes:
-            raise CodecError(f"frame of {len(data)} bytes, the limit is {limits.max_bytes}")
+            raise CodecError(f"frame of {len(data)} bytes, the limit is {limits.max_bytes}", limit="bytes")
         self.data = data
         self.limits = limits
         self.elements = 0
@@ -202,7 +202,7 @@ class _Walk:
             left[-1] -= 1
             self.elements += 1
             if self.elements > max_elements:
-                raise CodecError(f"more than {max_elements} elements in a frame")
+                raise CodecError(f"more than {max_elements} elements in a frame", limit="elements")
             if first <= 0x7F or first >= 0xE0:  # a small integer
                 continue
             if first in _FIXED:

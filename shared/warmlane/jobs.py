@@ -16,7 +16,7 @@ from dramatiq.errors import DecodeError
 from dramatiq.message import Message
 
 from warmlane import codec, keys
-from warmlane.errors import CodecError, InvalidInput, WarmlaneError
+from warmlane.errors import CodecError, InvalidInput, PayloadTooLarge, WarmlaneError
 from warmlane.model import NAME, ModelRef, dtype_name
 
 #: What a dict of components may hold (the guide, "Pipelines vs. Component Logging").
@@ -199,7 +199,7 @@ def make(kind: str, fields: dict[str, Any]) -> Job:
     unknown = sorted(set(fields) - set(specs))
     if unknown:
         raise InvalidInput(
-            f"a {kind} job has no field {', '.join(unknown)}; it has {', '.join(specs)}", field=unknown[0]
+            f"a {kind} job has no field {unknown[0][:40]!r}; it has {', '.join(specs)}", field=unknown[0][:40]
         )
     for name, spec in specs.items():
         if name not in fields and spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
@@ -235,7 +235,12 @@ class JobMessage(Message[Any]):
             "fields": job.fields(),
             "redis_id": self.options.get("redis_message_id", self.message_id),
         }
-        return codec.encode("job", body)
+        try:
+            return codec.encode("job", body)
+        except CodecError as exc:
+            if "limit" not in exc.details:
+                raise
+            raise PayloadTooLarge(f"{exc.message}; send fewer rows in a job", field="inputs") from exc
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -305,7 +310,7 @@ def _check_source(source: object) -> None:
     for name, part in source.items():
         if name not in COMPONENTS:
             raise InvalidInput(
-                f"source: no component may be called {name!r}; allowed are {', '.join(COMPONENTS)}",
+                f"source: no component may be called {str(name)[:40]!r}; allowed are {', '.join(COMPONENTS)}",
                 field="source",
                 allowed=list(COMPONENTS),
             )

@@ -32,6 +32,8 @@ DTYPES = {
     "float32": "f",
     "float64": "d",
 }
+#: Most lists that an array without elements is spelled out in.
+_MAX_EMPTY_LISTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +58,14 @@ class NDArray:
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers; a plain number for a zero-dimensional array."""
-        flat: Any = [item[0] for item in struct.iter_unpack("<" + DTYPES[self.dtype], self.data)]
+        values = [item[0] for item in struct.iter_unpack("<" + DTYPES[self.dtype], self.data)]
         if not self.shape:
-            return flat[0]
+            return values[0]
+        if not values:
+            return _empty(self.shape)
         for size in reversed(self.shape[1:]):
-            flat = [flat[at : at + size] for at in range(0, len(flat), size)] if size else [[]] * self.shape[0]
-        return flat
+            values = [values[at : at + size] for at in range(0, len(values), size)]
+        return values
 
     def to_numpy(self) -> numpy.ndarray[Any, Any]:
         """A writable copy as `numpy.ndarray` (needs numpy)."""
@@ -74,6 +78,14 @@ class NDArray:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray[Any, Any]:
         array = self.to_numpy()
         return array if dtype is None else array.astype(dtype)
+
+
+def _empty(shape: tuple[int, ...]) -> list[Any]:
+    """The nested lists of an array without elements; an array of no bytes may name any number of lists."""
+    before = math.prod(shape[: shape.index(0)])
+    if before > _MAX_EMPTY_LISTS:
+        raise ValueError("an empty array with too many rows to list")
+    return [_empty(shape[1:]) for _ in range(shape[0])] if shape[0] else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
 
 from warmlane.embedded import server_url
 from warmlane.errors import WarmlaneError
+from warmlane_workers.logs import configure_logging
 from warmlane_workers.settings import WorkerSettings
 from warmlane_workers.supervisor import EXIT_CONFIGURATION, Supervisor, devices
 
@@ -52,16 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except WarmlaneError as exc:
         print(f"warmlane: {exc.code}: {exc.message}", file=sys.stderr)  # noqa: T201 - the command's own message
         return EXIT_CONFIGURATION
-
-
-def configure_logging() -> None:
-    """One line a record on standard error, with its action."""
-    level = os.environ.get("WARMLANE_LOG_LEVEL", "INFO").upper()
-    logging.basicConfig(
-        level=level if level in logging.getLevelNamesMapping() else "INFO",
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from warmlane.errors import ConfigurationError, WarmlaneError
 from warmlane.keys import Keys
 from warmlane.results import WorkerInfo
 from warmlane.store import RedisStore, connect
-from warmlane_workers.__main__ import configure_logging
+from warmlane_workers.logs import configure_logging
 from warmlane_workers.settings import WorkerSettings
 from warmlane_workers.supervisor import EXIT_CONFIGURATION
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from warmlane_workers.flavor.mlmodel import Artifact
 
 #: Key of the job that made a version, among warmlane's own facts in its `MLmodel`.
 JOB_KEY = "job"
+#: Directories younger than this are read again at each look, in nanoseconds.
+_STAMP_NS = 2_000_000_000
 
 
 class ModelStore:
@@ -27,6 +30,7 @@ class ModelStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._known: dict[str, tuple[int, list[int]]] = {}
 
     def publish(self, name: str, write: Callable[[Path], Artifact], job_id: str | None = None) -> tuple[int, Artifact]:
         """Write a new version of a model and make it visible; returns its number and description.
@@ -77,10 +81,17 @@ class ModelStore:
 
     def versions(self, name: str) -> list[int]:
         """A model's version numbers, ascending; empty for an unknown name."""
-        home = self.root / name
-        if not home.is_dir():
+        home = os.path.join(self.root, name)
+        try:
+            changed = os.stat(home).st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(int(path.name) for path in home.iterdir() if path.name.isdecimal())
+        known = self._known.get(name)
+        # A directory that changed just now may change again within the resolution of its time stamp.
+        if known is None or known[0] != changed or time.time_ns() - changed < _STAMP_NS:
+            known = changed, sorted(int(entry) for entry in os.listdir(home) if entry.isdecimal())
+            self._known[name] = known
+        return known[1]
 
     def path(self, name: str, version: int) -> Path:
         return self.root / name / str(version)

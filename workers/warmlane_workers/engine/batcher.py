@@ -103,10 +103,10 @@ class Batcher:
     """Collects rows from many threads and runs them in a few.
 
     Args:
-        threads: batches that run at a time: one on a GPU, one a core on a CPU. The second thread helps when the first is
-            busy, and so on.
-        before_batch: called in the device thread before each batch; True means that it is the first thread and nothing
-            else runs or waits.
+        threads: batches that run at a time: one on a GPU, one a core on a CPU. The second thread helps when the first
+            is busy, and so on.
+        before_batch: called in the device thread before each batch; True means that it is the first thread and
+            nothing else runs or waits.
     """
 
     def __init__(self, threads: int = 1, before_batch: Callable[[bool], None] = lambda alone: None) -> None:

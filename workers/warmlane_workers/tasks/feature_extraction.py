@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
+import numpy
 
 from warmlane.errors import InvalidParams, SchemaError
 from warmlane_workers.tasks.base import PipelineTask, Plan, Prepared
@@ -48,14 +48,14 @@ class FeatureExtraction(PipelineTask):
         return [states[keep.bool()] for states, keep in zip(hidden, mask, strict=True)]  # each (tokens, hidden)
 
     def finish(self, output: Any, plan: Plan) -> Any:
-        features: torch.Tensor = output.float()
+        features = output.float().numpy()  # (tokens, hidden)
         if plan.finish["pooling"] == "mean":
-            features = features.mean(dim=0)
+            features = features.mean(axis=0)
         elif plan.finish["pooling"] == "cls":
             features = features[0]
         if plan.finish["normalize"]:
-            features = torch.nn.functional.normalize(features, dim=-1)
-        return features.numpy()
+            features = features / numpy.maximum(numpy.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
+        return features
 
     def assemble(self, answers: list[Any], single: bool) -> Any:
         return answers[0] if single else answers
