@@ -23,8 +23,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from tests.fleet import Fleet, minilm
 
+from tests.fleet import Fleet, minilm
 from warmlane import AsyncClient
 
 CALLERS = 64

@@ -153,6 +153,7 @@ class WorkerProcess:
         logger.info("worker %s drains", self._worker_id, extra={"action": "draining"})
         self._state = "draining"
         self._broker.draining = True
+        self._broker.ring()
         self._presence.beat()
         while True:
             try:

@@ -43,14 +43,16 @@ class Bell:
         self._thread.start()
 
     def stop(self) -> None:
+        """Hear nothing more. Its thread ends within a second, or with the process."""
         self._stopped.set()
-        self._thread.join(timeout=5)
 
     def _run(self) -> None:
         while not self._stopped.is_set():
             try:
                 self._listen()
             except (redis.RedisError, OSError):
+                if self._stopped.is_set():
+                    return
                 logger.warning(
                     "the doorbell is lost; jobs are found by polling meanwhile", extra={"action": "bell_lost"}
                 )

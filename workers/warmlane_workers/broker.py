@@ -35,6 +35,8 @@ HEARTBEAT_TIMEOUT_MS = 15_000
 MAINTENANCE_ALWAYS = 1_000_000
 #: How often a consumer looks for orphans, in seconds.
 SWEEP_S = 5.0
+#: How long a consumer of a draining worker rests, in seconds: it waits to be told that the last job is done.
+_DRAIN_POLL_S = 0.1
 
 #: Told of a message that went to the dead letters: its id, and why.
 OnReject = Callable[[str, WarmlaneError], None]
@@ -138,7 +140,7 @@ class LaneConsumer(Consumer):
                 message = self._fetched.popleft()
                 self._held.add(message.options["redis_message_id"])
                 return MessageProxy(message)
-        self._bell.wait(self.timeout_s)
+        self._bell.wait(_DRAIN_POLL_S if self.broker.draining else self.timeout_s)
         return None
 
     def ack(self, message: MessageProxy) -> None:

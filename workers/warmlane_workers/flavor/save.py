@@ -158,7 +158,7 @@ def _describe(parts: dict[str, Any], task: str | None, dtype: str | None, save_p
         config = model.config()
         task = task or source.infer_task(config)
         model_type = str((config.get("architectures") or [""])[0])
-        dtype = dtype or _known_dtype(config.get("dtype") or config.get("torch_dtype"))
+        dtype = dtype or _known_dtype(config.get("dtype") or config.get("torch_dtype") or model.weights_dtype())
         name = model.name
     elif isinstance(model, PreTrainedModel):
         task = task or parts.get("task")

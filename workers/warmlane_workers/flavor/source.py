@@ -10,9 +10,12 @@ import fnmatch
 import json
 import os
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import safetensors
 
 from warmlane.errors import SourceError
 from warmlane_workers.flavor import hub
@@ -26,6 +29,9 @@ TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
+
+#: safetensors' names of the element types that models are loaded in.
+_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
 
 #: Architecture's name ends so -> the task that it serves, for sources that do not say.
 _TASK_OF_ARCHITECTURE = (
@@ -69,6 +75,14 @@ class Checkpoint:
         if not isinstance(content, dict):
             raise SourceError(f"{self.name}: config.json is not an object")
         return content
+
+    def weights_dtype(self) -> str | None:
+        """The element type of most floating-point weights, from the files' headers; no weights are read."""
+        counts: Counter[str] = Counter()
+        for path in self.directory.glob("*.safetensors"):
+            with safetensors.safe_open(self.resolve(path), "pt") as tensors:
+                counts.update(tensors.get_slice(name).get_dtype() for name in tensors.keys())  # noqa: SIM118 - no dict
+        return next((_DTYPES[name] for name, _ in counts.most_common() if name in _DTYPES), None)
 
     def has_tokenizer(self) -> bool:
         return any((self.directory / name).exists() for name in TOKENIZER_FILES)

@@ -1,0 +1,37 @@
+# Five words: install, check, test, demo, bench. Each makes the virtual environment that it needs.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: install check test test-slow demo bench clean
+
+install: $(STAMP)
+
+# The constraints pin what CI runs; torch==2.13.0 among them, which a machine without a GPU wants as its CPU build.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[worker,gateway,embedded,demo,dev]'
+	touch $(STAMP)
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy -p warmlane -p warmlane_workers
+	$(BIN)/lint-imports
+
+test: install
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow --timeout 900
+
+demo: install
+	$(BIN)/warmlane demo
+
+bench: install
+	$(BIN)/python -m benchmarks.lane
+	$(BIN)/python -m benchmarks.fuzz
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
