@@ -56,10 +56,10 @@ class WorkerSettings:
             "client": client,
             "store": Path(env.get("WARMLANE_STORE") or client.home / "models").expanduser(),
             "source_roots": tuple(Path(root).expanduser().resolve() for root in roots.split(":") if root),
-            "threads": int(number(env, "WARMLANE_THREADS", 64, minimum=1)),
+            "threads": _whole(env, "WARMLANE_THREADS", 64, minimum=1),
             "queues": tuple(env["WARMLANE_QUEUES"].split(",")) if env.get("WARMLANE_QUEUES") else QUEUES,
-            "cache_bytes": int(number(env, "WARMLANE_CACHE_BYTES", 0)),
-            "batch_tokens": int(number(env, "WARMLANE_BATCH_TOKENS", 0)),
+            "cache_bytes": _whole(env, "WARMLANE_CACHE_BYTES", 0),
+            "batch_tokens": _whole(env, "WARMLANE_BATCH_TOKENS", 0),
             "trust_remote_code": env.get("WARMLANE_TRUST_REMOTE_CODE", "0") in ("1", "true", "yes"),
             "drain_timeout_s": number(env, "WARMLANE_DRAIN_TIMEOUT", 600),
         }
@@ -68,3 +68,10 @@ class WorkerSettings:
         if unknown:
             raise ConfigurationError(f"queues: {', '.join(sorted(unknown))}: choose from {', '.join(QUEUES)}")
         return cls(**values)
+
+
+def _whole(env: Mapping[str, str], name: str, default: int, minimum: int = 0) -> int:
+    value = float(number(env, name, default, minimum))
+    if not value.is_integer():  # nor are nan and inf
+        raise ConfigurationError(f"{name}: must be a whole number")
+    return int(value)
