@@ -55,9 +55,10 @@ def visible(device: str, env: Mapping[str, str]) -> str:
     """What `CUDA_VISIBLE_DEVICES` must be for a child; numbers count within what this process itself may see."""
     if device == "cpu":
         return ""
-    granted = [name for name in env.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    if not granted:
+    grant = env.get("CUDA_VISIBLE_DEVICES")
+    if grant is None:
         return device
+    granted = [name for name in grant.split(",") if name]  # set but empty grants none
     if int(device) >= len(granted):
         raise ConfigurationError(
             f"--devices {device}: CUDA_VISIBLE_DEVICES grants {len(granted)} GPUs, numbered from 0"
