@@ -1,0 +1,310 @@
+"""How rows become batches: the choice as properties, the threads as threads. No models."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import wait
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from warmlane_workers.engine.batcher import MAX_LENGTH_RATIO, SHORT_TOKENS, Batcher, Lane, Row, choose, run_isolated
+
+#: Longer than any step here takes; a test that waits so long has failed.
+LIMIT_S = 10
+
+
+def fits(lengths: Sequence[int], budget: int) -> bool:
+    """Whether ascending lengths may be one batch of several rows: padded size and ratio within their limits."""
+    near = lengths[-1] <= max(SHORT_TOKENS, lengths[0] * MAX_LENGTH_RATIO)
+    return near and len(lengths) * lengths[-1] <= budget
+
+
+@st.composite
+def waiting_rows(draw: st.DrawFn) -> tuple[list[int], int, int]:
+    """Ascending lengths, the place of the oldest, a budget."""
+    lengths = sorted(draw(st.lists(st.integers(1, 300), min_size=1, max_size=60)))
+    return lengths, draw(st.integers(0, len(lengths) - 1)), draw(st.integers(1, 2000))
+
+
+# -- the choice ------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=200, deadline=None)
+@given(waiting_rows())
+def test_a_batch_is_around_the_oldest_within_its_limits_and_maximal(case: tuple[list[int], int, int]) -> None:
+    """Every choice has the oldest row, keeps budget and ratio unless it is alone, and could take no neighbour."""
+    lengths, oldest, budget = case
+    low, high = choose(lengths, oldest, budget)
+    assert 0 <= low <= oldest < high <= len(lengths)
+    assert high - low == 1 or fits(lengths[low:high], budget)
+    if low:
+        assert not fits(lengths[low - 1 : high], budget)
+    if high < len(lengths):
+        assert not fits(lengths[low : high + 1], budget)
+
+
+def test_a_row_longer_than_the_budget_is_a_batch_of_its_own() -> None:
+    """A row that no budget holds still runs, alone."""
+    assert choose([10, 10, 700], 2, 512) == (2, 3)
+
+
+def test_the_nearer_neighbour_in_length_comes_first() -> None:
+    """Where only one more row fits, it is the one that costs least padding."""
+    assert choose([70, 98, 100, 130], 2, 250) == (1, 3)
+    assert choose([70, 90, 100, 101, 130], 2, 250) == (2, 4)
+
+
+def test_short_rows_count_as_equal() -> None:
+    """One token and eight may share a batch; nine and four may not."""
+    assert choose([1, 8], 0, 512) == (0, 2)
+    assert choose([4, 9], 0, 512) == (0, 1)
+
+
+# -- the threads -----------------------------------------------------------------------------------------------------
+
+
+class Gate:
+    """A run that waits at its first batch until it is opened, and records all batches and their threads."""
+
+    def __init__(self, answer: Callable[[list[Any]], Sequence[Any]] = lambda payloads: payloads) -> None:
+        self.batches: list[list[Any]] = []
+        self.threads: list[str] = []
+        self.entered = threading.Event()
+        self._open = threading.Event()
+        self._answer = answer
+
+    def open(self) -> None:
+        self._open.set()
+
+    def __call__(self, payloads: list[Any]) -> Sequence[Any]:
+        self.batches.append(payloads)
+        self.threads.append(threading.current_thread().name)
+        self.entered.set()
+        assert self._open.wait(LIMIT_S)
+        return self._answer(payloads)
+
+
+@contextmanager
+def running(threads: int = 1, **options: Any) -> Iterator[Batcher]:
+    batcher = Batcher(threads, **options)
+    batcher.start()
+    yield batcher
+    batcher.stop()
+
+
+def rows(*payloads: Any, length: int = 4) -> list[Row]:
+    return [Row(payload, length) for payload in payloads]
+
+
+def results(waiting: Sequence[Row]) -> list[Any]:
+    return [row.future.result(LIMIT_S) for row in waiting]
+
+
+@contextmanager
+def device_busy(gate: Gate, threads: int = 1) -> Iterator[Batcher]:
+    """A batcher whose first thread stands at the gate with one row; leave the block to open it."""
+    with running(threads) as batcher:
+        first = rows("first")
+        batcher.submit(Lane("first", gate, 512), first)
+        assert gate.entered.wait(LIMIT_S)
+        try:
+            yield batcher
+        finally:
+            gate.open()
+        results(first)
+
+
+def test_rows_of_several_jobs_share_a_batch() -> None:
+    """What waits in one lane when the device gets free runs together, each row with its own output."""
+    gate = Gate(lambda payloads: [payload.upper() for payload in payloads])
+    lane = Lane("lane", gate, 512)
+    with running() as batcher:
+        first, second, third = rows("a"), rows("b", "c"), rows("d")
+        batcher.submit(lane, first)
+        assert gate.entered.wait(LIMIT_S)
+        batcher.submit(lane, second)
+        batcher.submit(lane, third)
+        gate.open()
+        assert results(second + third) == ["B", "C", "D"]
+    assert gate.batches == [["a"], ["b", "c", "d"]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=30))
+def test_the_oldest_row_is_in_every_batch(lengths: list[int]) -> None:
+    """Whatever waits beside it, the row that has waited longest runs next: nothing starves, and all run once."""
+    gate = Gate()
+    with device_busy(gate) as batcher:
+        waiting = [Row(number, length) for number, length in enumerate(lengths)]
+        batcher.submit(Lane("lane", gate, 512), waiting)
+    results(waiting)
+    left = list(range(len(lengths)))
+    for batch in gate.batches[1:]:
+        assert left[0] in batch
+        left = [number for number in left if number not in batch]
+    assert sorted(number for batch in gate.batches[1:] for number in batch) == list(range(len(lengths)))
+
+
+def test_a_long_row_does_not_starve_among_short_ones_that_keep_coming() -> None:
+    """A stream of short rows, each sent by the batch before it, does not overtake a long row."""
+    order: list[str] = []
+    last = rows("end")
+
+    def run(payloads: list[str]) -> list[str]:
+        order.append(payloads[0])
+        if payloads[0] == "short" and len(order) < 20:
+            batcher.submit(lane, rows("short"))
+        return payloads
+
+    lane = Lane("lane", run, 512)
+    gate = Gate()
+    with device_busy(gate) as batcher:
+        batcher.submit(lane, rows("short"))
+        batcher.submit(lane, [Row("long", 400)])
+        batcher.submit(Lane("last", run, 512), last)
+    results(last)
+    assert order.index("long") <= 2
+
+
+def test_lanes_take_turns() -> None:
+    """A lane with much work goes behind the others after each of its batches."""
+    gate = Gate()
+    with device_busy(gate) as batcher:
+        many, few = rows("a1", "a2", "a3", length=500), rows("b1", "b2", length=500)
+        batcher.submit(Lane("a", gate, 512), many)
+        batcher.submit(Lane("b", gate, 512), few)
+    results(many + few)
+    assert gate.batches[1:] == [["a1"], ["b1"], ["a2"], ["b2"], ["a3"]]
+
+
+def test_the_first_thread_does_all_while_it_is_free() -> None:
+    """Helpers leave a lone batch to the first thread, whose operations may use all cores."""
+    gate = Gate()
+    gate.open()
+    alone: list[bool] = []
+    with running(3, before_batch=alone.append) as batcher:
+        for number in range(20):
+            one = rows(number)
+            batcher.submit(Lane(number, gate, 512), one)
+            results(one)
+    assert set(gate.threads) == {"warmlane-device-0"}
+    assert alone[0]
+
+
+def test_helpers_come_one_by_one_when_those_before_them_are_busy() -> None:
+    """The second thread takes a batch when the first is busy, the third when both are; none of them is alone."""
+    meet = threading.Barrier(3, timeout=LIMIT_S)
+    names: list[str] = []
+    alone: list[bool] = []
+
+    def run(payloads: list[Any]) -> list[Any]:
+        names.append(threading.current_thread().name)
+        meet.wait()  # passes only if three batches run at the same time
+        return payloads
+
+    with running(3, before_batch=alone.append) as batcher:
+        three = rows(1, 2, 3, length=500)
+        batcher.submit(Lane("lane", run, 512), three)
+        results(three)
+    assert sorted(names) == [f"warmlane-device-{number}" for number in range(3)]
+    assert not any(alone)
+
+
+# -- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+class BadRow(Exception):
+    pass
+
+
+def fails_on_bad(calls: list[int]) -> Callable[[list[str]], list[str]]:
+    def run(payloads: list[str]) -> list[str]:
+        calls.append(len(payloads))
+        if "bad" in payloads:
+            raise BadRow
+        return payloads
+
+    return run
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_a_bad_row_fails_alone(place: int) -> None:
+    """Halving finds the row that fails a batch of eight within seven runs; its neighbours get their outputs."""
+    payloads = [f"row {number}" for number in range(8)]
+    payloads[place] = "bad"
+    batch, calls = rows(*payloads), list[int]()
+    run_isolated(fails_on_bad(calls), batch)
+    for row in batch:
+        if row.payload == "bad":
+            assert isinstance(row.future.exception(0), BadRow)
+        else:
+            assert row.future.result(0) == row.payload
+    assert len(calls) == 7
+
+
+def test_the_device_goes_on_after_a_failure() -> None:
+    """The thread that met a bad row serves the next batch."""
+    with running() as batcher:
+        bad, good = rows("bad"), rows("good")
+        lane = Lane("lane", fails_on_bad([]), 512)
+        batcher.submit(lane, bad)
+        assert isinstance(bad[0].future.exception(LIMIT_S), BadRow)
+        batcher.submit(lane, good)
+        assert results(good) == ["good"]
+
+
+@pytest.mark.parametrize("answer", [lambda payloads: payloads[:-1], lambda payloads: [*payloads, "extra"]])
+def test_a_wrong_number_of_outputs_fails_every_row(answer: Callable[[list[Any]], list[Any]]) -> None:
+    """A run that loses or makes up outputs answers nobody: no row gets its neighbour's output."""
+    batch = rows("a", "b", "c")
+    run_isolated(answer, batch)
+    for row in batch:
+        assert "outputs" in str(row.future.exception(0))
+
+
+def test_a_row_whose_caller_gave_up_is_not_run() -> None:
+    """A cancelled future costs no place in its batch, and a batch of none is not run at all."""
+    gate = Gate()
+    with device_busy(gate) as batcher:
+        some, none = rows("a", "gone", "b"), rows("gone too")
+        batcher.submit(Lane("some", gate, 512), some)
+        batcher.submit(Lane("none", gate, 512), none)
+        assert some[1].future.cancel()
+        assert none[0].future.cancel()
+    assert [row.future.result(LIMIT_S) for row in some if row.payload != "gone"] == ["a", "b"]
+    assert gate.batches[1:] == [["a", "b"]]
+
+
+def test_a_caller_who_gives_up_during_the_batch_disturbs_nobody() -> None:
+    """A future that is cancelled while its row runs leaves its neighbours' outputs in place."""
+    gate = Gate()
+    with running() as batcher:
+        both = rows("gone", "stays")
+        batcher.submit(Lane("lane", gate, 512), both)
+        assert gate.entered.wait(LIMIT_S)
+        assert both[0].future.cancel()
+        gate.open()
+        assert both[1].future.result(LIMIT_S) == "stays"
+
+
+def test_stop_finishes_what_waits() -> None:
+    """All rows that were submitted before a stop get their outputs, over several lanes and threads."""
+    gate = Gate()
+    batcher = Batcher(2)
+    batcher.start()
+    batcher.submit(Lane("first", gate, 512), rows("first"))
+    assert gate.entered.wait(LIMIT_S)
+    waiting = [row for lane in range(5) for row in rows(*range(10), length=100)]
+    for lane in range(5):
+        batcher.submit(Lane(lane, gate, 512), waiting[lane * 10 : lane * 10 + 10])
+    stopping = threading.Thread(target=batcher.stop)
+    stopping.start()
+    gate.open()
+    stopping.join(LIMIT_S)
+    assert not stopping.is_alive()
+    assert not wait([row.future for row in waiting], timeout=0).not_done
