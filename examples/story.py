@@ -15,7 +15,7 @@ from warmlane import Client
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="Xenova/llama2.c-stories15M")
-    parser.add_argument("--prompt", default="Once upon a time, there was a little girl named Lily.")
+    parser.add_argument("--prompt", default="Once upon a time")
     options = parser.parse_args()
     with Client() as client:
         client.save("story", options.model, task="text-generation").result(timeout=600)
