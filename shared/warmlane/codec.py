@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import struct
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import msgpack
 
 from warmlane.errors import CodecError
-from warmlane.results import NDArray, Table
+from warmlane.results import DTYPES, NDArray, Table
 
 WIRE_VERSION = 1
 
@@ -35,6 +36,7 @@ class Limits:
     max_bytes: int = 16 * 1024 * 1024  #: of the whole frame
     max_depth: int = 32  #: containers inside containers; the frame itself counts as one
     max_elements: int = 1_000_000  #: values and keys, at all depths together
+    max_nested: int = 4  #: tables and arrays inside tables; each is copied once for each table around it
 
 
 LIMITS = Limits()
@@ -96,23 +98,35 @@ def _pack_other(value: Any) -> Any:
     if isinstance(value, NDArray):
         return msgpack.ExtType(EXT_NDARRAY, msgpack.packb([value.dtype, list(value.shape), value.data]))
     if isinstance(value, datetime):
+        if value.tzinfo is not None:  # a subclass, such as pandas' Timestamp
+            return datetime.combine(value.date(), value.timetz())
         raise CodecError("a datetime without a time zone cannot travel; give it one, e.g. datetime.now(timezone.utc)")
     if isinstance(value, int):
         raise CodecError("an integer beyond 64 bits cannot travel; send it as str or float")
-    origin = type(value).__module__.partition(".")[0]
-    if origin == "numpy":
-        return _pack_other(_from_numpy(value)) if type(value).__name__ == "ndarray" else value.item()
-    if origin == "pandas" and type(value).__name__ == "DataFrame":
-        return Table({str(name): list(column) for name, column in value.to_dict("list").items()})
-    raise CodecError(f"a value of type {type(value).__name__} cannot travel; send str, numbers, lists, dicts or arrays")
+    origin, name = type(value).__module__, type(value).__name__
+    if origin == "numpy" and name == "ndarray":
+        return _pack_other(_from_numpy(value))
+    if origin == "numpy" and getattr(getattr(value, "dtype", None), "name", None) in DTYPES and value.shape == ():
+        return value.item()
+    if origin.partition(".")[0] == "pandas" and name == "DataFrame":
+        return _pack_other(_from_pandas(value))
+    raise CodecError(f"a value of type {name} cannot travel; send str, numbers, lists, dicts or arrays")
 
 
 def _from_numpy(array: Any) -> NDArray:
-    name = getattr(getattr(array, "dtype", None), "name", "")
+    if array.dtype.name not in DTYPES:  # before its elements are touched: they may be objects
+        raise CodecError(f"an array of element type {array.dtype.name} cannot travel; use one of {', '.join(DTYPES)}")
     try:
-        return NDArray(name, tuple(array.shape), array.astype(array.dtype.newbyteorder("<"), order="C").tobytes())
-    except (ValueError, AttributeError) as exc:
-        raise CodecError(f"an array of element type {name or type(array).__name__} cannot travel") from exc
+        return NDArray(array.dtype.name, array.shape, array.astype(array.dtype.newbyteorder("<"), order="C").tobytes())
+    except ValueError as exc:
+        raise CodecError(f"an array that cannot travel: {exc}") from exc
+
+
+def _from_pandas(frame: Any) -> Table:
+    names = [str(name) for name in frame.columns]
+    if len(set(names)) != len(names):
+        raise CodecError("a DataFrame with two columns of one name cannot travel; rename one")
+    return Table({name: frame.iloc[:, at].tolist() for at, name in enumerate(names)})
 
 
 def _unpack_ext(code: int, data: bytes) -> Any:
@@ -122,7 +136,7 @@ def _unpack_ext(code: int, data: bytes) -> Any:
             return Table(body)
         if code == EXT_NDARRAY and isinstance(body, list) and len(body) == 3 and isinstance(body[1], list):
             dtype, shape, raw = body
-            if isinstance(dtype, str) and isinstance(raw, bytes) and len(shape) <= 32:
+            if isinstance(dtype, str) and isinstance(raw, bytes):
                 array = NDArray(dtype, tuple(shape), raw)
                 return array.to_numpy() if _has_numpy() else array
     except ValueError as exc:
@@ -164,7 +178,8 @@ _EXT_SIZED = {0xC7: 1, 0xC8: 2, 0xC9: 4}
 _CONTAINER = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
 _MAPS = (0xDE, 0xDF)
 _STRINGS = frozenset(range(0xA0, 0xC0)) | {0xD9, 0xDA, 0xDB}
-_TIME_LENGTHS = (4, 8, 12)
+#: The points in time that a datetime can hold, in seconds since the epoch.
+_TIMES = range(-62_135_596_800, 253_402_300_800)
 
 
 class _Walk:
@@ -178,6 +193,7 @@ class _Walk:
         self.data = data
         self.limits = limits
         self.elements = 0
+        self.nested = 0
 
     def frame(self) -> None:
         self.value(0, len(self.data), depth=0)
@@ -249,12 +265,29 @@ class _Walk:
         code = int.from_bytes(self.data[at : at + 1], "big", signed=True)
         at += 1
         if code == EXT_TIME:
-            if length not in _TIME_LENGTHS:
-                raise CodecError("malformed time")
+            self._time(self.data[at : at + length])
         elif code in (EXT_NDARRAY, EXT_TABLE):
             if depth > self.limits.max_depth:
                 raise CodecError(f"nested deeper than {self.limits.max_depth}")
+            if self.nested == self.limits.max_nested:
+                raise CodecError(f"tables nested deeper than {self.limits.max_nested}")
+            self.nested += 1
             self.value(at, at + length, depth)
+            self.nested -= 1
         else:
             raise CodecError(f"unknown extension type {code}")
         return at + length
+
+    def _time(self, raw: bytes) -> None:
+        """The three layouts that msgpack has for a time: seconds, nanoseconds above 34 bits of seconds, both in full."""
+        nanoseconds = 0
+        if len(raw) == 4:
+            seconds = int.from_bytes(raw, "big")
+        elif len(raw) == 8:
+            nanoseconds, seconds = divmod(int.from_bytes(raw, "big"), 1 << 34)
+        elif len(raw) == 12:
+            nanoseconds, seconds = struct.unpack(">Iq", raw)
+        else:
+            raise CodecError("malformed time")
+        if seconds not in _TIMES or nanoseconds >= 1_000_000_000:
+            raise CodecError("a time outside the years 1 to 9999 in UTC")

@@ -32,6 +32,9 @@ DTYPES = {
     "float32": "f",
     "float64": "d",
 }
+#: The most dimensions, and bytes of the sizes that are not 0 multiplied: what every numpy can hold.
+MAX_DIMENSIONS = 32
+_MAX_EXTENT = 2**63 - 1
 #: Most lists that an array without elements is spelled out in.
 _MAX_EMPTY_LISTS = 10_000
 
@@ -41,7 +44,7 @@ class NDArray:
     """An n-dimensional array as it travels: element type, shape, raw little-endian bytes in C order.
 
     Raises:
-        ValueError: the type is not in `DTYPES`, or shape and bytes disagree.
+        ValueError: the type is not in `DTYPES`, the shape is none that numpy could hold, or shape and bytes disagree.
     """
 
     dtype: str
@@ -53,6 +56,10 @@ class NDArray:
             raise ValueError(f"element type {self.dtype!r} cannot travel; use one of {', '.join(DTYPES)}")
         if any(type(size) is not int or size < 0 for size in self.shape):
             raise ValueError("a shape is a tuple of integers, none negative")
+        if len(self.shape) > MAX_DIMENSIONS:
+            raise ValueError(f"an array has at most {MAX_DIMENSIONS} dimensions")
+        if math.prod(filter(None, self.shape)) * struct.calcsize(DTYPES[self.dtype]) > _MAX_EXTENT:
+            raise ValueError("a shape too large for any array, even an empty one")
         if math.prod(self.shape) * struct.calcsize(DTYPES[self.dtype]) != len(self.data):
             raise ValueError("shape and number of bytes disagree")
 

@@ -60,12 +60,14 @@ def translated(url: str) -> Iterator[None]:
 
 
 def tries_within(seconds: float) -> int:
-    """How many retries of the growing pause fit into a time; the pauses have jitter, so it is a mean."""
+    """How many retries fit into a time. Pauses are random between 0 and a growing bound, so it is their mean that does."""
     tries, spent = 0, 0.0
-    while spent < seconds:
-        spent += min(_BACKOFF_BASE_S * 2**tries, _BACKOFF_CAP_S) * 0.75
+    while True:
+        bound = _BACKOFF_BASE_S * 2 ** min(tries, 30)
+        spent += bound / 2 if bound <= _BACKOFF_CAP_S else _BACKOFF_CAP_S * (1 - _BACKOFF_CAP_S / (2 * bound))
+        if spent > seconds:
+            return tries
         tries += 1
-    return tries
 
 
 def _options(retry_s: float) -> dict[str, Any]:

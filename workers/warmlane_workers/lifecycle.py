@@ -15,9 +15,11 @@ from typing import Any, TypeVar
 
 from warmlane import codec
 from warmlane.errors import (
+    CodecError,
     InternalError,
     JobCancelled,
     JobExpired,
+    PayloadTooLarge,
     PoisonJob,
     ServerUnreachable,
     WarmlaneError,
@@ -126,7 +128,7 @@ class Lifecycle:
     def _run(self, job: Job, context: JobContext) -> Outcome:
         try:
             value = self._handlers[job.kind](job, context)
-            return Outcome(State.SUCCEEDED, codec.encode("result", value))
+            return Outcome(State.SUCCEEDED, _encode_result(value))
         except WarmlaneError as exc:
             return _failure(exc)
         except Exception as exc:
@@ -141,6 +143,15 @@ class Lifecycle:
                 return self._store.run(op)
             except ServerUnreachable:  # the client has tried for long already, with pauses
                 logger.warning("the server is away; trying on", extra={"action": "insist", "op": type(op).__name__})
+
+
+def _encode_result(value: Any) -> bytes:
+    try:
+        return codec.encode("result", value)
+    except CodecError as exc:
+        if "limit" not in exc.details:
+            raise
+        raise PayloadTooLarge(f"the result is too large ({exc.message}); send fewer rows in a job") from exc
 
 
 def _failure(error: WarmlaneError) -> Outcome:
