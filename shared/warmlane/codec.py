@@ -279,7 +279,7 @@ class _Walk:
         return at + length
 
     def _time(self, raw: bytes) -> None:
-        """The three layouts that msgpack has for a time: seconds, nanoseconds above 34 bits of seconds, both in full."""
+        """Three layouts: seconds; nanoseconds above 34 bits of seconds; nanoseconds and 64 bits of seconds."""
         nanoseconds = 0
         if len(raw) == 4:
             seconds = int.from_bytes(raw, "big")
