@@ -295,7 +295,7 @@ def _mapping(name: str, value: object) -> None:
 
 
 def _choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:  # an ndarray has no one answer to `in`
         raise InvalidInput(f"{name}: must be one of {', '.join(allowed)}", field=name, allowed=list(allowed))
 
 
