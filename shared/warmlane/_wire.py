@@ -16,7 +16,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from warmlane import codec, errors, jobs
-from warmlane.errors import JobCancelled, JobNotFound, ModelNotFound, ResultExpired, ResultTimeout, ServerUnreachable
+from warmlane.errors import (
+    CodecError,
+    JobCancelled,
+    JobNotFound,
+    ModelNotFound,
+    ResultExpired,
+    ResultTimeout,
+    ServerUnreachable,
+)
 from warmlane.jobs import Job, JobMessage, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
 from warmlane.model import ModelRef
 from warmlane.ops import Cancel, Op, Outcome, ReadModel, ReadModels, ReadWorkers, Submit, Watch
@@ -70,8 +78,12 @@ class Slots:
             return slot
 
     def deliver(self, event: bytes) -> None:
-        """An event arrived at the inbox."""
-        job_id, outcome = Outcome.from_event(event)
+        """An event arrived at the inbox. One that cannot be read may have been for anybody."""
+        try:
+            job_id, outcome = Outcome.from_event(event)
+        except CodecError:  # of a newer release, or of another program; it must not end the one who listens
+            self.doubt()
+            return
         with self._lock:
             slot = self._open.get(job_id)
         if slot is not None:

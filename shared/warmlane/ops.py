@@ -6,12 +6,13 @@ Scripts lie in `lua/`; each is atomic and takes one round trip.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
 from warmlane import codec
-from warmlane.errors import InternalError, WarmlaneError
+from warmlane.errors import CodecError, InternalError, WarmlaneError
 from warmlane.jobs import JobMessage
 from warmlane.keys import WORKER_TTL_S, Keys
 from warmlane.results import Attempt, JobStatus, ModelInfo, Progress, State, WarmModel, WorkerInfo
@@ -59,8 +60,30 @@ class Outcome:
         Raises:
             CodecError: not an event.
         """
-        body = codec.decode("event", data)
-        return body["id"], cls(State(body["state"]), body["result"], body["error"])
+        with _reading("event"):
+            body = _fields("event", data)
+            job_id, state, result, error = body["id"], State(body["state"]), body["result"], body["error"]
+            if not (isinstance(job_id, str) and isinstance(result, bytes | None) and isinstance(error, dict | None)):
+                raise TypeError
+            if not state.final:
+                raise ValueError
+        return job_id, cls(state, result, error)
+
+
+@contextlib.contextmanager
+def _reading(kind: str) -> Iterator[None]:
+    """A well-formed frame whose body is not one of its kind ends in `CodecError`, as a malformed frame does."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as exc:
+        raise CodecError(f"a frame of kind {kind!r} with another body than that kind has") from exc
+
+
+def _fields(kind: str, data: bytes) -> dict[str, Any]:
+    body = codec.decode(kind, data)
+    if not isinstance(body, dict):
+        raise TypeError
+    return body
 
 
 def encode_error(error: WarmlaneError) -> bytes:
@@ -326,13 +349,19 @@ def read_status(job_id: str, flat: Sequence[bytes]) -> JobStatus:
         progress=Progress(float(record.get("fraction", b"0")), record.get("phase", b"queued").decode()),
         attempts=tuple(attempts),
         cancel_requested="cancel" in record,
-        error=codec.decode("error", record["error"]) if "error" in record else None,
+        error=_read_error(record["error"]) if "error" in record else None,
     )
 
 
+def _read_error(data: bytes) -> dict[str, Any]:
+    with _reading("error"):
+        return _fields("error", data)
+
+
 def _read_model(name: str, versions: tuple[int, ...], data: bytes) -> ModelInfo:
-    body = codec.decode("model", data)
-    return ModelInfo(name, versions, body["task"], body["dtype"], body["bytes"], body["signature"])
+    with _reading("model"):
+        body = _fields("model", data)
+        return ModelInfo(name, versions, body["task"], body["dtype"], body["bytes"], body["signature"])
 
 
 def _pack_worker(info: WorkerInfo) -> bytes:
@@ -342,6 +371,7 @@ def _pack_worker(info: WorkerInfo) -> bytes:
 
 
 def _read_worker(data: bytes) -> WorkerInfo:
-    body = codec.decode("worker", data)
-    models = tuple(WarmModel(**warm) for warm in body.pop("models"))
-    return WorkerInfo(models=models, queues=tuple(body.pop("queues")), **body)
+    with _reading("worker"):
+        body = _fields("worker", data)
+        models = tuple(WarmModel(**warm) for warm in body.pop("models"))
+        return WorkerInfo(models=models, queues=tuple(body.pop("queues")), **body)
