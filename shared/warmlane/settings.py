@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +43,8 @@ class Settings:
         """Settings from `WARMLANE_*`; keyword arguments that are not None win over the environment.
 
         Raises:
-            ConfigurationError: a value that is not of its type, or a namespace with other characters than `[\\w.-]`.
+            ConfigurationError: a value that is not of its type, or a namespace with other characters than these:
+                ASCII letters, digits, '-', '_' and '.'.
         """
         env = os.environ if env is None else env
         values: dict[str, Any] = {}
@@ -54,7 +57,7 @@ class Settings:
         values["connect_timeout_s"] = number(env, "WARMLANE_CONNECT_TIMEOUT", 5.0, minimum=0.1)
         values |= {name: value for name, value in overrides.items() if value is not None}
         settings = cls(**values)
-        if not settings.namespace.replace("-", "_").replace(".", "_").isidentifier():
+        if not re.fullmatch(r"[\w.-]+", settings.namespace, re.ASCII):
             raise ConfigurationError("WARMLANE_NAMESPACE: use letters, digits, '-', '_' and '.' only")
         return settings
 
@@ -67,7 +70,7 @@ def number(env: Mapping[str, str], name: str, default: float, minimum: float = 0
     """A number from the environment.
 
     Raises:
-        ConfigurationError: not a number, or below the minimum.
+        ConfigurationError: not a finite number, or below the minimum.
     """
     text = env.get(name)
     if not text:
@@ -76,6 +79,8 @@ def number(env: Mapping[str, str], name: str, default: float, minimum: float = 0
         value = float(text)
     except ValueError:
         raise ConfigurationError(f"{name}: {text!r} is not a number") from None
+    if not math.isfinite(value):
+        raise ConfigurationError(f"{name}: {text!r} is not a finite number")
     if value < minimum:
         raise ConfigurationError(f"{name}: must be at least {minimum:g}")
     return value
