@@ -20,7 +20,7 @@ from typing import Any
 import msgpack
 
 from warmlane.errors import CodecError
-from warmlane.results import DTYPES, NDArray, Table
+from warmlane.results import DTYPES, MAX_DIMENSIONS, NDArray, Table
 
 WIRE_VERSION = 1
 
@@ -136,7 +136,7 @@ def _unpack_ext(code: int, data: bytes) -> Any:
             return Table(body)
         if code == EXT_NDARRAY and isinstance(body, list) and len(body) == 3 and isinstance(body[1], list):
             dtype, shape, raw = body
-            if isinstance(dtype, str) and isinstance(raw, bytes):
+            if isinstance(dtype, str) and isinstance(raw, bytes) and len(shape) <= MAX_DIMENSIONS:
                 array = NDArray(dtype, tuple(shape), raw)
                 return array.to_numpy() if _has_numpy() else array
     except ValueError as exc:
@@ -237,6 +237,8 @@ class _Walk:
                 count *= 2 if mapping else 1
                 if count > end - at:  # each element takes a byte at least
                     raise CodecError("truncated frame")
+                if count > max_elements - self.elements:  # no need to walk up to the first that is too many
+                    raise CodecError(f"more than {max_elements} elements in a frame", limit="elements")
                 left.append(count)
                 is_map.append(mapping)
                 if depth + len(left) - 1 > max_depth:

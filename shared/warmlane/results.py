@@ -79,7 +79,7 @@ class NDArray:
         import numpy
 
         little = numpy.dtype(self.dtype).newbyteorder("<")
-        array = numpy.frombuffer(bytearray(self.data), dtype=little).reshape(self.shape)
+        array: numpy.ndarray[Any, Any] = numpy.ndarray(self.shape, little, bytearray(self.data))
         return array.astype(self.dtype, copy=False)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray[Any, Any]:
