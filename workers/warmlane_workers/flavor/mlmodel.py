@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata as packages
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from warmlane.errors import ArtifactError
+
+T = TypeVar("T")
 
 FILE = "MLmodel"
 MODEL_DIR = "model"
@@ -127,34 +129,34 @@ class Artifact:
         """Read the file of a model directory, whether warmlane or MLflow wrote it.
 
         Raises:
-            ArtifactError: absent, not YAML, or without the transformers flavor.
+            ArtifactError: absent, not YAML, of another shape, or without the transformers flavor.
         """
         document = _load(directory / FILE)
-        flavors = document.get("flavors")
-        conf = flavors.get("transformers") if isinstance(flavors, dict) else None
-        if not isinstance(conf, dict) or not isinstance(conf.get("task"), str):
+        flavors = _part(document, "flavors", dict)
+        conf = _part(flavors, "transformers", dict)
+        if not _part(conf, "task", str):
             raise ArtifactError(f"{FILE}: no transformers flavor with a task; only transformers models are served")
-        assert isinstance(flavors, dict)
-        names = [name for name in conf.get("components") or [] if isinstance(name, str)]
+        names = [name for name in _part(conf, "components", list) if isinstance(name, str)]
         dtype = conf.get("torch_dtype")
-        pyfunc = flavors.get("python_function") or {}
         return cls(
             task=conf["task"],
             instance_type=str(conf.get("instance_type", "")),
             model_type=str(conf.get("pipeline_model_type", "")),
             dtype=str(dtype).removeprefix("torch.") if dtype else None,
             source_name=str(conf.get("source_model_name") or ""),
-            source_revision=conf.get("source_model_revision"),
+            source_revision=_part(conf, "source_model_revision", str) or None,
             has_weights="model_binary" in conf,
             components={name: str(conf.get(f"{name}_type", "")) for name in names},
             component_sources={
-                name: (conf[f"{name}_name"], conf[f"{name}_revision"]) for name in names if conf.get(f"{name}_revision")
+                name: (_part(conf, f"{name}_name", str), _part(conf, f"{name}_revision", str))
+                for name in names
+                if conf.get(f"{name}_revision")
             },
             signature=_read_signature(document.get("signature")),
-            metadata=document.get("metadata") or {},
-            model_config=pyfunc.get("config") or {},
-            size_bytes=int(document.get("model_size_bytes") or 0),
-            own=conf.get("warmlane") or {},
+            metadata=_part(document, "metadata", dict),
+            model_config=_part(_part(flavors, "python_function", dict), "config", dict),
+            size_bytes=_part(document, "model_size_bytes", int),
+            own=_part(conf, "warmlane", dict),
         )
 
 
@@ -165,11 +167,23 @@ def _load(path: Path) -> dict[str, Any]:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"no {FILE} file in the model directory; was it deleted?") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:
         raise ArtifactError(f"{FILE}: not readable as YAML") from exc
+    except OSError as exc:
+        raise ArtifactError(f"{FILE}: not readable ({type(exc).__name__})") from exc
     if not isinstance(document, dict):
         raise ArtifactError(f"{FILE}: not a mapping")
     return document
+
+
+def _part(mapping: Mapping[str, Any], key: str, kind: type[T]) -> T:
+    """A value of a type, empty where there is none."""
+    value = mapping.get(key)
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise ArtifactError(f"{FILE}: {key} is a {type(value).__name__} and not a {kind.__name__}")
+    return value
 
 
 def _read_signature(stored: Any) -> dict[str, Any] | None:
