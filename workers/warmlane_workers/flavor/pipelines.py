@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Mapping
 from typing import Any
 
 from transformers.pipelines import PIPELINE_REGISTRY
@@ -28,6 +29,17 @@ def pipeline_class(task: str) -> type[Any]:
     impl = _entry(task)["impl"]
     found: type[Any] = pkgutil.resolve_name(impl) if isinstance(impl, str) else impl
     return found
+
+
+def model_type(task: str, config: Mapping[str, Any]) -> str:
+    """The name of the class that a task's pipeline makes of a checkpoint: the one that its `config.json` declares if
+    that serves the task, else the one that the auto class picks; a language model gives features by its base."""
+    declared = [str(name) for name in config.get("architectures") or []]
+    serving: list[str] = []
+    for auto in _entry(task)["pt"]:
+        names = auto._model_mapping._model_mapping.get(config.get("model_type"), ())
+        serving += [names] if isinstance(names, str) else names
+    return next((name for name in declared if name in serving), (serving or declared or [""])[0])
 
 
 def model_class(task: str) -> Any:

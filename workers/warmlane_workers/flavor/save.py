@@ -22,7 +22,7 @@ from warmlane.jobs import COMPONENTS
 from warmlane.model import dtype_name
 from warmlane_workers.flavor import hub, requirements, source
 from warmlane_workers.flavor.mlmodel import COMPONENTS_DIR, FILE, MODEL_DIR, Artifact
-from warmlane_workers.flavor.pipelines import pipeline_class
+from warmlane_workers.flavor.pipelines import model_type, pipeline_class
 from warmlane_workers.flavor.source import Checkpoint
 
 #: Guide: "MLflow by default uses a 500 MB max_shard_size"; the same environment variable overrides it.
@@ -81,10 +81,16 @@ def save_model(
     target = Path(path)
     if target.exists() and any(target.iterdir()):
         raise InvalidInput("path: the directory exists and is not empty", field="path")
+    dtype = dtype_name(dtype)
     parts = _resolve(transformers_model, source_roots, revision, weights=save_pretrained)
     if isinstance(parts, Path):
+        _refuse_changes(
+            Artifact.read(parts),
+            {"task": task, "dtype": dtype},
+            {"signature": signature, "metadata": metadata, "model_config": model_config},
+        )
         return _import(parts, target, dict(own or {}), source_roots)
-    artifact = _describe(parts, task, dtype_name(dtype), save_pretrained)
+    artifact = _describe(parts, task, dtype, save_pretrained)
     artifact = replace(
         artifact,
         signature=signature or signatures.DEFAULTS.get(artifact.task),
@@ -156,13 +162,16 @@ def _describe(parts: dict[str, Any], task: str | None, dtype: str | None, save_p
         )
     if isinstance(model, Checkpoint):
         config = model.config()
+        if save_pretrained:
+            model.files()
+        stored = model.weights_dtype()
         task = task or source.infer_task(config)
-        model_type = str((config.get("architectures") or [""])[0])
-        dtype = dtype or _known_dtype(config.get("dtype") or config.get("torch_dtype") or model.weights_dtype())
+        kind = model_type(task, config) if task else ""
+        dtype = dtype or _known_dtype(config.get("dtype") or config.get("torch_dtype") or stored)
         name = model.name
     elif isinstance(model, PreTrainedModel):
-        task = task or parts.get("task")
-        model_type, dtype, name = (
+        task = task or parts.get("task") or source.infer_task({"architectures": [type(model).__name__]})
+        kind, dtype, name = (
             type(model).__name__,
             dtype or _known_dtype(str(model.dtype)),
             model.name_or_path or "",
@@ -179,7 +188,7 @@ def _describe(parts: dict[str, Any], task: str | None, dtype: str | None, save_p
     return Artifact(
         task=task,
         instance_type=pipeline_class(task).__name__,
-        model_type=model_type,
+        model_type=kind,
         dtype=dtype,
         source_name=name,
         source_revision=model.revision if isinstance(model, Checkpoint) else None,
@@ -262,16 +271,29 @@ def _write_papers(model: Any, name: str, target: Path) -> None:
     (target / "LICENSE.txt").write_text(text, encoding="utf-8")
 
 
+def _refuse_changes(artifact: Artifact, values: Mapping[str, Any], extras: Mapping[str, Any]) -> None:
+    """An MLflow directory is taken as it is: say so instead of dropping what was asked for."""
+    changed = [name for name, value in values.items() if value not in (None, getattr(artifact, name))]
+    changed += [name for name, value in extras.items() if value]
+    if changed:
+        raise InvalidInput(
+            f"{changed[0]}: an MLflow model directory is taken as it is; leave this out, or save its checkpoint",
+            field=changed[0],
+        )
+
+
 def _import(origin: Path, target: Path, own: dict[str, Any], roots: tuple[Path, ...]) -> Artifact:
     """Take an MLflow model directory as it is; only warmlane's own key is added to its `MLmodel`."""
-    Artifact.read(origin)
+    if Artifact.read(origin).has_weights:
+        weights = Checkpoint(origin / MODEL_DIR, str(origin), None, roots)
+        weights.files()
+        weights.weights_dtype()
     allowed = (*hub.SAFE_FILES, "*.yaml", FILE)
-    for path in sorted(origin.rglob("*")):
-        true = source.inside(path, roots)
+    true = {path: source.inside(path, roots) for path in sorted(origin.rglob("*"))}
+    for path, place in ((path, target / path.relative_to(origin)) for path in true):
         if path.is_file() and any(Path(path.name).match(pattern) for pattern in allowed):
-            place = target / path.relative_to(origin)
             place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(true, place)
+            shutil.copyfile(true[path], place)
     document = yaml.safe_load((target / FILE).read_text(encoding="utf-8"))
     document["flavors"]["transformers"]["warmlane"] = own
     (target / FILE).write_text(yaml.safe_dump(document, sort_keys=True, allow_unicode=True), encoding="utf-8")

@@ -27,8 +27,11 @@ TOKENIZER_FILES = (
     "vocab.json",
     "tokenizer.model",
     "spiece.model",
+    "spm.model",
     "sentencepiece.bpe.model",
 )
+#: Tokenizers that read bytes or characters, and so have no file of the above.
+BYTE_TOKENIZERS = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 
 #: safetensors' names of the element types that models are loaded in.
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
@@ -77,15 +80,38 @@ class Checkpoint:
         return content
 
     def weights_dtype(self) -> str | None:
-        """The element type of most floating-point weights, from the files' headers; no weights are read."""
+        """The element type of most floating-point weights, from the files' headers; no weights are read.
+
+        Raises:
+            SourceError: a header is damaged, or the file is not as long as it says.
+        """
         counts: Counter[str] = Counter()
-        for path in self.directory.glob("*.safetensors"):
-            with safetensors.safe_open(self.resolve(path), "pt") as tensors:
-                counts.update(tensors.get_slice(name).get_dtype() for name in tensors.keys())  # noqa: SIM118 - no dict
+        for path in sorted(self.directory.glob("*.safetensors")):
+            try:
+                with safetensors.safe_open(self.resolve(path), "pt") as tensors:
+                    names = tensors.keys()
+                    counts.update(tensors.get_slice(name).get_dtype() for name in names)
+            except safetensors.SafetensorError as exc:
+                raise SourceError(f"{self.name}: the weights are damaged ({path.name} is no safetensors file)") from exc
         return next((_DTYPES[name] for name, _ in counts.most_common() if name in _DTYPES), None)
 
     def has_tokenizer(self) -> bool:
-        return any((self.directory / name).exists() for name in TOKENIZER_FILES)
+        return has_tokenizer(self.directory)
+
+    def files(self) -> list[Path]:
+        """The checkpoint's own files, as far as an artifact takes them.
+
+        Raises:
+            SourceError: there are no safetensors weights, or a file lies outside the roots.
+        """
+        found = [path for path in sorted(self.directory.iterdir()) if path.is_file() and _is_safe(path.name)]
+        for path in found:
+            self.resolve(path)
+        if not any(path.suffix == ".safetensors" for path in found):
+            raise SourceError(
+                f"{self.name}: no *.safetensors weights; convert them with `model.save_pretrained(dir)` first"
+            )
+        return found
 
     def resolve(self, path: Path) -> Path:
         """The true path of a file.
@@ -99,22 +125,22 @@ class Checkpoint:
         """Copy the checkpoint's own files; returns their bytes.
 
         Raises:
-            SourceError: there are no safetensors weights.
+            SourceError: as `files`, before anything is written.
         """
+        files = self.files()
         target.mkdir(parents=True)
-        total, weights = 0, False
-        for path in sorted(self.directory.iterdir()):
-            if path.is_dir() or not any(fnmatch.fnmatch(path.name, pattern) for pattern in hub.SAFE_FILES):
-                continue
-            true = self.resolve(path)
-            _copy(true, target / path.name, link=self.revision is not None)
-            total += true.stat().st_size
-            weights = weights or path.suffix == ".safetensors"
-        if not weights:
-            raise SourceError(
-                f"{self.name}: no *.safetensors weights; convert them with `model.save_pretrained(dir)` first"
-            )
-        return total
+        for path in files:
+            _copy(self.resolve(path), target / path.name, link=self.revision is not None)
+        return sum(path.stat().st_size for path in files)
+
+
+def has_tokenizer(directory: Path) -> bool:
+    """Whether a directory has a tokenizer's vocabulary."""
+    return any((directory / name).exists() for name in TOKENIZER_FILES)
+
+
+def _is_safe(name: str) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in hub.SAFE_FILES)
 
 
 def _copy(source: Path, target: Path, *, link: bool) -> None:
@@ -155,12 +181,15 @@ def find(source: str, roots: tuple[Path, ...], revision: str | None, *, weights:
         SourceError: absent, outside the roots, or neither a path nor a hub id.
         HubUnavailable: the hub does not answer.
     """
-    path = Path(source).expanduser()
-    if source.startswith(("/", "./", "../", "~")) or path.is_dir():
-        true = inside(path, roots)
-        if not true.is_dir():
-            raise SourceError(f"{source}: no such directory on this worker", field="source")
-        return Checkpoint(true, str(true), None, roots)
+    try:
+        path = Path(source).expanduser()
+        if source.startswith(("/", "./", "../", "~")) or path.is_dir():
+            true = inside(path, roots)
+            if not true.is_dir():
+                raise SourceError("source: no such directory on this worker", field="source")
+            return Checkpoint(true, str(true), None, roots)
+    except (OSError, ValueError, RuntimeError) as exc:  # too long, a null byte, the home of an unknown user
+        raise SourceError("source: not a path that this worker can read", field="source") from exc
     if not hub.is_id(source):
         raise SourceError("source: neither a directory that this worker sees nor a hub id", field="source")
     directory = hub.snapshot(source, revision, hub.SAFE_FILES if weights else hub.LIGHT_FILES)
