@@ -19,6 +19,7 @@ from warmlane_workers.flavor import hub
 from warmlane_workers.flavor.mlmodel import COMPONENTS_DIR, MODEL_DIR, Artifact
 from warmlane_workers.flavor.pipelines import model_class
 from warmlane_workers.flavor.save import torch_dtype
+from warmlane_workers.flavor.source import BYTE_TOKENIZERS, has_tokenizer
 
 _AUTO: dict[str, Any] = {
     "tokenizer": transformers.AutoTokenizer,
@@ -60,14 +61,20 @@ def load_components(
     """`{"task", "model", "tokenizer", …}`; the model is in evaluation mode on its device."""
     directory = Path(path)
     artifact = Artifact.read(directory)
-    chosen = torch_dtype(dtype_name(dtype) or artifact.dtype)
+    chosen = torch_dtype(dtype_name(dtype) or _recorded_dtype(artifact))
     model_dir = _model_dir(directory, artifact)
     components: dict[str, Any] = {"task": artifact.task}
     try:
         options = {} if chosen is None else {"dtype": chosen}
-        model = _model_class(artifact).from_pretrained(
-            model_dir, use_safetensors=True, trust_remote_code=trust_remote_code, **options
+        model, loading = _model_class(artifact).from_pretrained(
+            model_dir,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            ignore_mismatched_sizes=True,  # refused below, in words of ours
+            output_loading_info=True,
+            **options,
         )
+        _refuse_random(model, loading, artifact.task)
         components["model"] = model.eval().to(device)
         for name in artifact.components:
             if name in _AUTO:
@@ -92,7 +99,7 @@ def build_pipeline(components: dict[str, Any], **kwargs: Any) -> Any:
     """
     try:
         return transformers.pipeline(**components, device=components["model"].device, **kwargs)
-    except (KeyError, ValueError, TypeError, OSError) as exc:
+    except Exception as exc:
         raise ArtifactError(
             f"these components make no {components['task']} pipeline ({type(exc).__name__}); "
             "load them with return_type='components'"
@@ -104,6 +111,8 @@ def _model_dir(directory: Path, artifact: Artifact) -> Path:
         found = directory / MODEL_DIR
         if not found.is_dir():
             raise ArtifactError(f"the directory {MODEL_DIR}/ is missing from the artifact; save the model again")
+        if not (found / "config.json").is_file():  # transformers makes one up
+            raise ArtifactError(f"{MODEL_DIR}/config.json is missing from the artifact; save the model again")
         return found
     if not artifact.source_revision:
         raise ArtifactError("the artifact has neither weights nor a hub commit; save the model again")
@@ -112,7 +121,7 @@ def _model_dir(directory: Path, artifact: Artifact) -> Path:
 
 def _component_dir(directory: Path, artifact: Artifact, name: str) -> Path:
     stored = directory / COMPONENTS_DIR / name
-    if stored.is_dir():
+    if stored.is_dir() and (name != "tokenizer" or _is_tokenizer(stored, artifact)):
         return stored
     if name not in artifact.component_sources:
         raise ArtifactError(f"the component {name!r} is missing from the artifact; save the model again")
@@ -120,9 +129,34 @@ def _component_dir(directory: Path, artifact: Artifact, name: str) -> Path:
     return hub.snapshot(repo, revision, hub.LIGHT_FILES)
 
 
+def _is_tokenizer(directory: Path, artifact: Artifact) -> bool:
+    """Whether there is a vocabulary; transformers makes one up, in silence, where there is none."""
+    return artifact.components["tokenizer"] in BYTE_TOKENIZERS or has_tokenizer(directory)
+
+
 def _model_class(artifact: Artifact) -> Any:
-    """The recorded class; where this transformers has none of that name, the auto class of the task."""
+    """The recorded class; where this transformers has no model of that name, the auto class of the task."""
     kind = getattr(transformers, artifact.model_type, None)
-    if kind is not None:
+    if isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel):
         return kind
     return model_class(artifact.task)
+
+
+def _refuse_random(model: Any, loading: Any, task: str) -> None:
+    """transformers puts random weights where the files have none that fit; an answer of these would be noise."""
+    if loading["mismatched_keys"]:
+        raise ArtifactError("the weights do not fit the model's configuration; save the model again")
+    if model.base_model is model:
+        return  # what may be missing is a pooler that nobody asks
+    head = sorted(key for key in loading["missing_keys"] if not key.startswith(f"{model.base_model_prefix}."))
+    if head:
+        raise ArtifactError(
+            f"the weights have no {head[0]!r}, so this model was never trained for {task}; save one that was"
+        )
+
+
+def _recorded_dtype(artifact: Artifact) -> str | None:
+    try:
+        return dtype_name(artifact.dtype)
+    except InvalidInput as exc:  # MLflow writes down what it was given
+        raise ArtifactError(f"the recorded dtype cannot be loaded in: {exc.message}; give one at load") from exc
