@@ -225,7 +225,7 @@ class FirstFails:
 
 def wait_for_waiters(cache: WarmCache[str, str], key: str, count: int) -> None:
     """Return when so many threads block on a load; that they block cannot itself be blocked on."""
-    condition = cache._loading[key]._condition  # type: ignore[attr-defined]
+    condition: Any = cache._loading[key]._condition
     poll = threading.Event()
     for _ in range(1000):
         if len(condition._waiters) >= count:
