@@ -338,7 +338,9 @@ def test_newest_is_the_last_loaded_and_not_the_last_used() -> None:
     for key in ("model/fp32", "model/bf16", "other"):
         shelf.use(key)
     shelf.use("model/fp32")
-    assert shelf.cache.newest(lambda key: key.startswith("model/")) == "model/bf16"
+    newest = shelf.cache.newest(lambda key: key.startswith("model/"))
+    assert newest is not None
+    assert newest.key == "model/bf16"
     assert shelf.cache.newest(exactly("absent")) is None
 
 

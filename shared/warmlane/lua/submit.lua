@@ -10,6 +10,8 @@ local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 redis.call('HSET', KEYS[1], 'state', 'QUEUED', 'queued', now, unpack(ARGV, 6))
 redis.call('EXPIRE', KEYS[1], ARGV[5])
 redis.call('HSET', KEYS[3], ARGV[3], ARGV[4])
-redis.call('RPUSH', KEYS[2], ARGV[3])
-redis.call('PUBLISH', ARGV[1], ARGV[2])
+-- Behind other messages no bell is needed: whoever has room was rung for those, or looks again when it has.
+if redis.call('RPUSH', KEYS[2], ARGV[3]) == 1 then
+  redis.call('PUBLISH', ARGV[1], ARGV[2])
+end
 return 1

@@ -18,7 +18,7 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 #: The longest row of a batch has at most so many times the tokens of the shortest.
-MAX_LENGTH_RATIO = 2.0
+MAX_LENGTH_RATIO = 1.5
 #: Lengths below this count as equal: padding two tokens to eight costs nothing that can be measured.
 SHORT_TOKENS = 8
 

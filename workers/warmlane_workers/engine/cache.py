@@ -151,11 +151,11 @@ class WarmCache(Generic[K, V]):
         if leave:
             self._free(entry.value)
 
-    def newest(self, matches: Callable[[K], bool]) -> K | None:
-        """The key of the most recently loaded entry that matches."""
+    def newest(self, matches: Callable[[K], bool]) -> Entry[K, V] | None:
+        """The most recently loaded entry whose key matches. Not leased: it may leave before it is used."""
         with self._lock:
             found = [entry for entry in self._entries.values() if matches(entry.key)]
-        return max(found, key=lambda entry: entry.serial).key if found else None
+        return max(found, key=lambda entry: entry.serial, default=None)
 
     def unload(self, matches: Callable[[K], bool]) -> int:
         """Let matching entries go, pinned or not; one in use goes when its last user is done. Returns their bytes."""

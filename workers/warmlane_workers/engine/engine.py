@@ -166,11 +166,12 @@ class Engine:
         override decides how the model is served here until it is unloaded."""
         ref = ModelRef.parse(text)
         version = self._store.resolve(ref)
-        if dtype is None and prefer_warm:
-            warm = self.cache.newest(lambda key: key.name == ref.name and key.version == version)
-            entry = next((entry for entry in self.cache.entries() if entry.key == warm), None)
-            if entry is not None:
-                return entry.key, entry.value.artifact
+        if dtype is not None or prefer_warm:
+            warm = self.cache.newest(
+                lambda key: (key.name, key.version) == (ref.name, version) and dtype in (None, key.dtype)
+            )
+            if warm is not None:
+                return warm.key, warm.value.artifact
         artifact = Artifact.read(self._store.path(ref.name, version))
         return ModelKey(ref.name, version, dtype or artifact.dtype), artifact
 

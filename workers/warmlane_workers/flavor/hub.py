@@ -57,21 +57,12 @@ def _unavailable(repo: str) -> HubUnavailable:
     return HubUnavailable(f"{repo!r} is not in the local cache and the model hub does not answer; try again later")
 
 
-def commit(repo: str, revision: str | None) -> str:
-    """The commit that a revision (default: the main branch) stands for, as the hub or the local cache knows it.
-
-    Raises:
-        SourceError: no such repository or revision.
-        HubUnavailable: the hub does not answer and the cache does not know.
-    """
-    return snapshot(repo, revision, LIGHT_FILES).name
-
-
 def snapshot(repo: str, revision: str | None, patterns: list[str]) -> Path:
     """A directory with the repository's files of a revision; its name is the commit.
 
     Raises:
-        SourceError, HubUnavailable: as `commit`.
+        SourceError: no such repository or revision.
+        HubUnavailable: the hub does not answer and the cache does not have it.
     """
     with _translated(repo):
         return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=patterns))
