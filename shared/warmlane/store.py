@@ -60,7 +60,7 @@ def translated(url: str) -> Iterator[None]:
 
 
 def tries_within(seconds: float) -> int:
-    """How many retries fit into a time. Pauses are random between 0 and a growing bound, so it is their mean that does."""
+    """How many retries fit into a time, in the mean: pauses are random between 0 and a growing bound."""
     tries, spent = 0, 0.0
     while True:
         bound = _BACKOFF_BASE_S * 2 ** min(tries, 30)
