@@ -67,6 +67,8 @@ class Engine:
         self._trust_remote_code = trust_remote_code
         self._batcher = Batcher(device.streams, device.share_cores)
         self.cache: WarmCache[ModelKey, Loaded] = WarmCache(device.cache_bytes, self._free, on_change)
+        #: (name, version) -> the type in which predict serves it when a job does not say.
+        self._served: dict[tuple[str, int], str | None] = {}
 
     def start(self) -> None:
         self._batcher.start()
@@ -128,6 +130,7 @@ class Engine:
         ) as entry:
             if job.return_type == "pipeline":
                 self._task(entry.value)
+            self._served[key.name, key.version] = key.dtype
             return {
                 "model": str(key),
                 "task": artifact.task,
@@ -144,6 +147,9 @@ class Engine:
     def unload(self, text: str) -> int:
         """Let go of a model (of all its versions, unless the reference names one); returns the bytes freed."""
         ref = ModelRef.parse(text)
+        for name, version in list(self._served):
+            if name == ref.name and ref.version in (None, version):
+                self._served.pop((name, version), None)
         return self.cache.unload(lambda key: key.name == ref.name and ref.version in (None, key.version))
 
     def warm(self) -> tuple[WarmModel, ...]:
@@ -162,18 +168,23 @@ class Engine:
         )
 
     def _find(self, text: str, dtype: str | None, *, prefer_warm: bool) -> tuple[ModelKey, Artifact]:
-        """The key that a request means. Without a type it is, for predict, the one loaded last: a load with an
-        override decides how the model is served here until it is unloaded."""
+        """The key that a request means. Without a type it is the recorded one; for predict, that of the last load: it
+        decides how the model is served here until it is unloaded. A predict's own type is for its job alone."""
         ref = ModelRef.parse(text)
-        version = self._store.resolve(ref)
-        if dtype is not None or prefer_warm:
-            warm = self.cache.newest(
-                lambda key: (key.name, key.version) == (ref.name, version) and dtype in (None, key.dtype)
-            )
+        place = ref.name, self._store.resolve(ref)
+        known = dtype is not None
+        if dtype is None and prefer_warm:
+            known, dtype = place in self._served, self._served.get(place)
+        if known:
+            warm = self.cache.newest(lambda key: key == ModelKey(*place, dtype))
             if warm is not None:
                 return warm.key, warm.value.artifact
-        artifact = Artifact.read(self._store.path(ref.name, version))
-        return ModelKey(ref.name, version, dtype or artifact.dtype), artifact
+        artifact = Artifact.read(self._store.path(*place))
+        if not known:
+            dtype = artifact.dtype
+            if prefer_warm:
+                self._served[place] = dtype
+        return ModelKey(*place, dtype), artifact
 
     def _load(self, key: ModelKey, artifact: Artifact, context: JobContext, *, trust: bool) -> tuple[Loaded, int]:
         context.report(0.0, "loading", loading=True)
