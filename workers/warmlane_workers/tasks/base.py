@@ -20,6 +20,9 @@ from warmlane.errors import InputTooLong, InvalidParams, SchemaError
 from warmlane.results import Table
 from warmlane_workers.flavor.load import build_pipeline
 
+#: What `truncation` may be.
+TRUNCATIONS = (None, True, False, "longest_first", "only_first", "only_second", "do_not_truncate")
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -132,10 +135,17 @@ class PipelineTask(Task):
 
     def truncating(self, plan: Plan, params: Mapping[str, Any]) -> Plan:
         """A plan whose truncation knows the model's limit, and whose `max_length` reaches the tokenizer."""
-        limit = params.get("max_length", self.max_length)
-        if not params.get("truncation") or limit is None:
+        truncation, limit = params.get("truncation"), params.get("max_length", self.max_length)
+        if truncation not in TRUNCATIONS:
+            raise InvalidParams(
+                "params.truncation: true or false, or a tokenizer's strategy", field="params.truncation"
+            )
+        least = self.tokenizer.num_special_tokens_to_add(pair=True) + 2
+        if limit is not None and (type(limit) is not int or limit < least):
+            raise InvalidParams(f"params.max_length: a whole number from {least}", field="params.max_length")
+        if not truncation or limit is None:
             return plan
-        return replace(plan, prepare={**plan.prepare, "truncation": params["truncation"], "max_length": limit})
+        return replace(plan, prepare={**plan.prepare, "truncation": truncation, "max_length": limit})
 
     @property
     def max_length(self) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from warmlane.errors import SchemaError
+from warmlane.errors import InvalidParams, SchemaError
 from warmlane.results import Table
 from warmlane_workers.tasks.base import PipelineTask, Plan, Prepared, is_text_or_pair, label_table
 
@@ -19,6 +19,12 @@ class TextClassification(PipelineTask):
     allowed = frozenset({"top_k", "function_to_apply", "truncation", "max_length"})
 
     def plan(self, params: Mapping[str, Any]) -> Plan:
+        self.check_params(params)
+        top_k = params.get("top_k", 1)
+        if top_k is not None and (type(top_k) is not int or top_k < 1):
+            raise InvalidParams("params.top_k: a whole number from 1, or null for all labels", field="params.top_k")
+        if not isinstance(params.get("function_to_apply", ""), str):
+            raise InvalidParams("params.function_to_apply: sigmoid, softmax or none", field="params.function_to_apply")
         return self.truncating(super().plan(params), params)
 
     def prepare(self, row: Any, plan: Plan) -> Prepared:
@@ -32,6 +38,8 @@ class TextClassification(PipelineTask):
 
     def finish(self, output: Any, plan: Plan) -> Any:
         answer = self.pipeline.postprocess(output, **plan.finish)
+        if isinstance(answer, list) and plan.finish["top_k"] == 1:
+            return answer[0]
         if isinstance(answer, list):
             return {key: [item[key] for item in answer] for key in ("label", "score")}
         return answer
