@@ -67,17 +67,18 @@ class ModelStore:
                 return version
 
     def _made_by(self, name: str, job_id: str) -> tuple[int, Artifact] | None:
-        for version in sorted(self.versions(name), reverse=True):
-            artifact = Artifact.read(self.path(name, version))
+        for version, artifact in self._readable(name):
             if artifact.own.get(JOB_KEY) == job_id:
                 return version, artifact
         return None
 
     def names(self) -> list[str]:
-        """All model names."""
+        """The names that have a version."""
         if not self.root.is_dir():
             return []
-        return sorted(path.name for path in self.root.iterdir() if path.is_dir() and NAME.fullmatch(path.name))
+        return sorted(
+            path.name for path in self.root.iterdir() if NAME.fullmatch(path.name) and self.versions(path.name)
+        )
 
     def versions(self, name: str) -> list[int]:
         """A model's version numbers, ascending; empty for an unknown name."""
@@ -112,11 +113,15 @@ class ModelStore:
     def artifacts(self) -> Iterator[tuple[str, int, Artifact]]:
         """Every readable version; one that is damaged is left out."""
         for name in self.names():
-            for version in self.versions(name):
-                try:
-                    yield name, version, Artifact.read(self.path(name, version))
-                except ArtifactError:
-                    continue
+            for version, artifact in self._readable(name):
+                yield name, version, artifact
+
+    def _readable(self, name: str) -> Iterator[tuple[int, Artifact]]:
+        for version in self.versions(name):
+            try:
+                yield version, Artifact.read(self.path(name, version))
+            except ArtifactError:
+                continue
 
 
 def _sync(directory: Path) -> None:
