@@ -1,4 +1,4 @@
-"""Tiny models for tests: random weights from a fixed seed, a tokenizer trained on the spot, files as the hub has them.
+"""Tiny models for tests: random weights from a fixed seed, a tokenizer made on the spot, files as the hub has them.
 
 The weights are drawn wide, so that different texts get clearly different answers: no greedy choice hangs on rounding.
 """
@@ -6,6 +6,7 @@ The weights are drawn wide, so that different texts get clearly different answer
 from __future__ import annotations
 
 import random
+import string
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,14 @@ def texts(count: int, longest: int = 40, seed: int = 0) -> list[str]:
 
 def word_tokenizer() -> PreTrainedTokenizerFast:
     """As BERT has one: word pieces between [CLS] and [SEP], pairs with segments, a padding token."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    letters = [mark + letter for letter in string.ascii_lowercase for mark in ("", "##")]
+    # Given and not trained: the trainer numbers pieces of equal count by chance.
+    pieces = dict.fromkeys((*special, *_WORDS, *letters, *string.punctuation))
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator(texts(200), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
