@@ -20,7 +20,7 @@ from typing import Any
 import msgpack
 
 from warmlane.errors import CodecError
-from warmlane.results import DTYPES, MAX_DIMENSIONS, NDArray, Table
+from warmlane.results import DTYPES, MAX_DIMENSIONS, NDArray, Table, is_dataframe
 
 WIRE_VERSION = 1
 
@@ -108,7 +108,7 @@ def _pack_other(value: Any) -> Any:
         return _pack_other(_from_numpy(value))
     if origin == "numpy" and getattr(getattr(value, "dtype", None), "name", None) in DTYPES and value.shape == ():
         return value.item()
-    if origin.partition(".")[0] == "pandas" and name == "DataFrame":
+    if is_dataframe(value):
         return _pack_other(_from_pandas(value))
     raise CodecError(f"a value of type {name} cannot travel; send str, numbers, lists, dicts or arrays")
 
@@ -123,10 +123,10 @@ def _from_numpy(array: Any) -> NDArray:
 
 
 def _from_pandas(frame: Any) -> Table:
-    names = [str(name) for name in frame.columns]
-    if len(set(names)) != len(names):
-        raise CodecError("a DataFrame with two columns of one name cannot travel; rename one")
-    return Table({name: frame.iloc[:, at].tolist() for at, name in enumerate(names)})
+    try:
+        return Table.from_pandas(frame)
+    except ValueError as exc:
+        raise CodecError(f"cannot travel: {exc}") from exc
 
 
 def _unpack_ext(code: int, data: bytes) -> Any:

@@ -132,8 +132,25 @@ class Table:
         return pandas.DataFrame(dict(self.columns))
 
     @classmethod
+    def from_pandas(cls, frame: pandas.DataFrame) -> Table:
+        """The columns of a pandas DataFrame under their names as str; its index is left out.
+
+        Raises:
+            ValueError: two columns of one name.
+        """
+        names = [str(name) for name in frame.columns]
+        if len(set(names)) != len(names):
+            raise ValueError("a DataFrame with two columns of one name; rename one")
+        return cls({name: frame.iloc[:, at].tolist() for at, name in enumerate(names)})
+
+    @classmethod
     def from_rows(cls, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:
         return cls({name: [row[name] for row in rows] for name in names})
+
+
+def is_dataframe(value: object) -> bool:
+    """Whether it is a pandas DataFrame; told by its name, so that nobody imports pandas to ask."""
+    return type(value).__name__ == "DataFrame" and type(value).__module__.partition(".")[0] == "pandas"
 
 
 class State(StrEnum):

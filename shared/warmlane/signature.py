@@ -7,11 +7,12 @@ column is `{"type": "string", "required": True}` (with a `name`, or without: the
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from warmlane.errors import SchemaError
-from warmlane.results import NDArray, Table
+from warmlane.results import NDArray, Table, is_dataframe
 
 Signature = Mapping[str, Any]
 
@@ -31,14 +32,15 @@ DEFAULTS: Mapping[str, Signature] = {
 #: Tasks whose single text may also be given as a dict of these keys.
 _TEXT_AS_DICT = {"text-classification": frozenset({"text", "text_pair"})}
 
+#: By the abstract number types, which numpy's numbers are of as well.
 _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "string": lambda value: isinstance(value, str),
     "binary": lambda value: isinstance(value, bytes),
     "boolean": lambda value: isinstance(value, bool),
-    "long": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "float": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
-    "double": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "long": lambda value: isinstance(value, numbers.Integral) and not isinstance(value, bool),
+    "integer": lambda value: isinstance(value, numbers.Integral) and not isinstance(value, bool),
+    "float": lambda value: isinstance(value, numbers.Real) and not isinstance(value, bool),
+    "double": lambda value: isinstance(value, numbers.Real) and not isinstance(value, bool),
 }
 
 
@@ -51,12 +53,21 @@ def check_inputs(signature: Signature | None, task: str, inputs: Any) -> None:
     columns = signature.get("inputs") if signature else None
     if not columns:
         return
+    if is_dataframe(inputs):
+        inputs = _table(inputs)
     rows = inputs.rows() if isinstance(inputs, Table) else inputs if isinstance(inputs, list) else [inputs]
     if not rows:
         raise SchemaError("inputs: an empty list has no rows to predict", field="inputs")
     for index, row in enumerate(rows):
         place = f"inputs[{index}]" if isinstance(inputs, list | Table) else "inputs"
         _check_row(columns, task, row, place)
+
+
+def _table(frame: Any) -> Table:
+    try:
+        return Table.from_pandas(frame)
+    except ValueError as exc:
+        raise SchemaError(f"inputs: {exc}", field="inputs") from exc
 
 
 def _check_row(columns: Sequence[Mapping[str, Any]], task: str, row: Any, place: str) -> None:
