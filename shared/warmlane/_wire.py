@@ -180,8 +180,8 @@ class Wire:
                         raise
                     lost = exc
                 else:
-                    lost, slot.told = None, True
                     outcome = _read_outcome(job_id, found)
+                    lost, slot.told = None, True
                     if outcome is not None:
                         slot.outcome = outcome
                         return outcome
