@@ -225,7 +225,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisStore]:
 class Quiet(JobContext):
     """A job that reports to nobody."""
 
-    def report(self, fraction: float, phase: str, *, loading: bool = False) -> None:
+    def report(self, fraction: float, phase: str) -> None:
         pass
 
 

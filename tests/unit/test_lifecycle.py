@@ -205,7 +205,7 @@ def test_reports_of_one_phase_are_rare_and_a_new_phase_is_told_at_once() -> None
     """Within `REPORT_S` a phase is told once, whatever it counts; the next phase does not wait."""
     store = Store()
     context = JobContext(store, JOB_ID, 1)  # type: ignore[arg-type]
-    context.report(0.0, "loading", loading=True)
+    context.tell(State.LOADING, "loading")
     for row in range(100):
         context.report(row / 100, f"rows {row}/100")
     context.report(1.0, "assembling")
@@ -215,6 +215,11 @@ def test_reports_of_one_phase_are_rare_and_a_new_phase_is_told_at_once() -> None
         ("assembling", State.RUNNING),
     ]
     assert REPORT_S > 0
+
+
+def test_a_load_is_not_ended_by_a_cancel_of_the_job_that_began_it() -> None:
+    """Other jobs wait for a load, so telling of it raises nothing, whatever becomes of its own job."""
+    JobContext(Store(cancel=True), JOB_ID, 1).tell(State.LOADING, "loading")  # type: ignore[arg-type]
 
 
 def test_running_counts_jobs_that_run_now() -> None:

@@ -50,7 +50,7 @@ class JobContext:
         self._phase = ""
         self._next = 0.0
 
-    def report(self, fraction: float, phase: str, *, loading: bool = False) -> None:
+    def report(self, fraction: float, phase: str) -> None:
         """Say how far the job has come; costs a round trip at a new phase, else at most one in `REPORT_S`.
 
         Raises:
@@ -61,9 +61,15 @@ class JobContext:
         if kind == self._phase and now < self._next:
             return
         self._phase, self._next = kind, now + REPORT_S
-        state = State.LOADING if loading else State.RUNNING
-        if self._store.run(ReportProgress(self.job_id, state, Progress(fraction, phase))):
+        if self._store.run(ReportProgress(self.job_id, State.RUNNING, Progress(fraction, phase))):
             raise JobCancelled(f"job {self.job_id} was cancelled", id=self.job_id)
+
+    def tell(self, state: State, phase: str) -> None:
+        """Say what happens, and hear nothing: for a load, which other jobs wait for whatever becomes of this one."""
+        try:
+            self._store.run(ReportProgress(self.job_id, state, Progress(0.0, phase)))
+        except ServerUnreachable:
+            logger.warning("no progress: the server is away", extra={"action": "progress_lost", "job_id": self.job_id})
 
 
 Handler = Callable[[Any, JobContext], Any]

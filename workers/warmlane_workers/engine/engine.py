@@ -12,7 +12,7 @@ from typing import Any
 from warmlane.errors import InvalidInput
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
-from warmlane.results import Table, WarmModel
+from warmlane.results import State, Table, WarmModel
 from warmlane.signature import check_inputs
 from warmlane_workers import tasks
 from warmlane_workers.engine.batcher import Batcher, Lane, Row
@@ -187,7 +187,7 @@ class Engine:
         return ModelKey(*place, dtype), artifact
 
     def _load(self, key: ModelKey, artifact: Artifact, context: JobContext, *, trust: bool) -> tuple[Loaded, int]:
-        context.report(0.0, "loading", loading=True)
+        context.tell(State.LOADING, "loading")
         logger.info("loading %s as %s", key, key.dtype, extra={"action": "load", "job_id": context.job_id})
         if not artifact.model_type:  # a diagnostic task has no model
             return Loaded(artifact, {"task": artifact.task}, ""), 0
@@ -195,7 +195,7 @@ class Engine:
             self._store.path(key.name, key.version), dtype=key.dtype, device=self.device.name, trust_remote_code=trust
         )
         model = components["model"]
-        context.report(0.0, "running")
+        context.tell(State.RUNNING, "running")
         return Loaded(artifact, components, str(model.dtype).removeprefix("torch.")), measure(model)
 
     def _task(self, loaded: Loaded) -> Task:
