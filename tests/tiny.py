@@ -57,7 +57,7 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
     )
     tokenizer.decoder = decoders.WordPiece()
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)  # type: ignore[no-untyped-call]
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
@@ -70,7 +70,8 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     )
     tokenizer.train_from_iterator(texts(200), trainer)
     tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>", bos_token="<|endoftext|>")
+    names = {"eos_token": "<|endoftext|>", "bos_token": "<|endoftext|>"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)  # type: ignore[no-untyped-call]
 
 
 _SMALL: dict[str, Any] = {
@@ -94,9 +95,9 @@ def _encoder(vocabulary: int) -> PreTrainedModel:
 
 
 def _roberta(vocabulary: int) -> PreTrainedModel:
-    # The first two of its positions stand for padding.
-    small = {**_SMALL, "max_position_embeddings": POSITIONS + 1}
-    return RobertaForSequenceClassification(RobertaConfig(vocab_size=vocabulary, pad_token_id=0, num_labels=3, **small))
+    # Its first position stands for padding.
+    small = {**_SMALL, "max_position_embeddings": POSITIONS + 1, "pad_token_id": 0, "num_labels": 3}
+    return RobertaForSequenceClassification(RobertaConfig(vocab_size=vocabulary, **small))
 
 
 def _gpt2(vocabulary: int) -> PreTrainedModel:
@@ -135,7 +136,7 @@ def save(kind: str, directory: Path, dtype: torch.dtype = torch.float32) -> Path
     make_tokenizer, make_model = _KINDS[kind]
     tokenizer = make_tokenizer()
     torch.manual_seed(7)
-    model = make_model(len(tokenizer))
+    model: Any = make_model(len(tokenizer))
     model.to(dtype).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     (directory / "README.md").write_text("---\nlicense: mit\n---\n# A tiny model\n")

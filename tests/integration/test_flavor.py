@@ -104,7 +104,8 @@ def answer(task: str, pipe: Any) -> Any:
 
 def bare(task: str, checkpoint: Path) -> Any:
     """The pipeline that transformers makes of a checkpoint, without any of our code."""
-    return transformers.pipeline(task, model=str(checkpoint), device="cpu")
+    pipeline: Any = transformers.pipeline
+    return pipeline(task, model=str(checkpoint), device="cpu")
 
 
 # -- kinds of source -------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -288,8 +289,7 @@ def test_components_may_come_from_two_repositories(world: World, tmp_path: Path)
 # -- a process without a network -------------------------------------------------------------------------------------
 
 OFFLINE = """
-import json, sys
-from pathlib import Path
+import json, os, shutil, sys
 from warmlane.errors import WarmlaneError
 from warmlane_workers.flavor import load_model, save_model
 
@@ -297,40 +297,58 @@ def answers(path):
     pipe = load_model(path)
     return [[answer["label"], round(answer["score"], 4)] for text in texts for answer in pipe(text)]
 
-def tried(action, *args, **options):
+def tried(action):
     try:
-        return action(*args, **options)
+        return action()
     except WarmlaneError as exc:
         return exc.code
 
-repo, revision, target, whole, reference, texts = json.loads(sys.argv[1])
-print(json.dumps({
-    "whole": tried(answers, whole),
-    "reference": tried(answers, reference),
-    "save": tried(lambda: save_model(repo, target, revision=revision).source_name),
-}))
+def tell(target):
+    return {
+        "whole": tried(lambda: answers(whole)),
+        "reference": tried(lambda: answers(reference)),
+        "save": tried(lambda: save_model(repo, target, revision=revision).source_name),
+    }
+
+repo, revision, directory, whole, reference, texts = json.loads(sys.argv[1])
+told = {"cache": tell(directory + "/1")}
+shutil.rmtree(os.environ["HF_HOME"])
+print(json.dumps({**told, "no cache": tell(directory + "/2")}))
 """
 
 
-@pytest.mark.parametrize("has_cache", [True, False])
-def test_offline_the_cache_is_all_there_is(world: World, tmp_path: Path, has_cache: bool) -> None:
-    """Under `HF_HUB_OFFLINE=1` a persisted model loads by itself; references and saves need the cache, or are
-    `HubUnavailable`."""
+@pytest.fixture(scope="module")
+def offline(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What a process without a network tells, first over a copy of the worker's cache, then over none."""
+    directory = tmp_path_factory.mktemp("offline")
     for name in ("offline-whole", "offline-reference"):
         world.save(name, REPO, revision="v1", save_pretrained=False)
     world.client.persist("offline-whole").result(timeout=WAIT_S)
-    cache = world.cache if has_cache else tmp_path / "empty"
+    world.fetched()
+    cache = shutil.copytree(world.cache, directory / "hf", symlinks=True)
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(cache), "HF_ENDPOINT": world.hub.url}
     places = [str(world.artifact(name)) for name in ("offline-whole", "offline-reference")]
-    case = json.dumps([REPO, "v1", str(tmp_path / "saved"), *places, TEXTS])
-    world.fetched()
-    run = subprocess.run([sys.executable, "-c", OFFLINE, case], env=env, capture_output=True, text=True, timeout=90)
+    case = json.dumps([REPO, "v1", str(directory), *places, TEXTS])
+    run = subprocess.run([sys.executable, "-c", OFFLINE, case], env=env, capture_output=True, text=True, timeout=WAIT_S)
     assert run.returncode == 0, run.stderr
-    told = json.loads(run.stdout)
-    expected = [list(answer) for answer in bare(world.checkpoints["v1"])]
-    assert told["whole"] == expected
-    if has_cache:
-        assert (told["reference"], told["save"]) == (expected, REPO)
-    else:
-        assert (told["reference"], told["save"]) == (HubUnavailable.code, HubUnavailable.code)
     assert world.fetched() == []
+    told: dict[str, dict[str, Any]] = json.loads(run.stdout)
+    return told
+
+
+def test_offline_a_persisted_model_needs_nothing_else(world: World, offline: dict[str, dict[str, Any]]) -> None:
+    """Under `HF_HUB_OFFLINE=1` an artifact with weights loads without hub and without cache."""
+    expected = [list(answer) for answer in bare(world.checkpoints["v1"])]
+    assert offline["no cache"]["whole"] == offline["cache"]["whole"] == expected
+
+
+def test_offline_the_cache_serves_references_and_saves(world: World, offline: dict[str, dict[str, Any]]) -> None:
+    """What was fetched before can be loaded by reference, and saved again by its name."""
+    expected = [list(answer) for answer in bare(world.checkpoints["v1"])]
+    assert (offline["cache"]["reference"], offline["cache"]["save"]) == (expected, REPO)
+
+
+def test_offline_without_a_cache_the_hub_is_unavailable(offline: dict[str, dict[str, Any]]) -> None:
+    """What is in no cache is `HubUnavailable`, as if the hub were down."""
+    told = offline["no cache"]
+    assert (told["reference"], told["save"]) == (HubUnavailable.code, HubUnavailable.code)

@@ -25,7 +25,7 @@ from warmlane_workers.modelstore import ModelStore
 
 #: Answers in fp32 may differ by so much between a batch and a row alone.
 TOLERANCE = 1e-4
-GREEDY = {"max_new_tokens": 6, "do_sample": False}
+GREEDY: dict[str, Any] = {"max_new_tokens": 6, "do_sample": False}
 #: A token that the tokenizer of one model knows and its weights do not: such a row fails on the device.
 BOOM = "[BOOM]"
 
@@ -53,7 +53,8 @@ class Lane:
 
     def bare(self, name: str, task: str) -> Any:
         if name not in self._bare:
-            self._bare[name] = transformers.pipeline(task, model=str(self.checkpoints[name]), device="cpu")
+            pipeline: Any = transformers.pipeline
+            self._bare[name] = pipeline(task, model=str(self.checkpoints[name]), device="cpu")
         return self._bare[name]
 
     def predict(self, name: str, inputs: Any, dtype: str | None = None, **params: Any) -> Any:
