@@ -76,7 +76,8 @@ class PredictJob(Job):
     def __post_init__(self) -> None:
         ModelRef.parse(self.model)
         _mapping("params", self.params)
-        _set(self, dtype=dtype_name(self.dtype))
+        inputs = list(self.inputs) if isinstance(self.inputs, tuple) else self.inputs  # as it arrives
+        _set(self, dtype=dtype_name(self.dtype), inputs=inputs)
 
     @property
     def subject(self) -> str:

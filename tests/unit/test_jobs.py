@@ -277,3 +277,8 @@ def test_foreign_messages_do_not_decode() -> None:
         with pytest.raises(DecodeError) as caught:
             JobMessage.decode(data)
         assert isinstance(caught.value.error, CodecError)
+
+
+def test_a_tuple_of_rows_is_a_list_of_rows() -> None:
+    """Tuples arrive as lists, so they are checked as lists before they leave."""
+    assert PredictJob(model="m", inputs=("a", "b")).inputs == ["a", "b"]
