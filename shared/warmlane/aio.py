@@ -11,7 +11,7 @@ from warmlane import jobs
 from warmlane._wire import Flow, Pause, Requests, Slot, Slots, Wire
 from warmlane.jobs import Job as JobRequest
 from warmlane.keys import Keys
-from warmlane.ops import Op, Submit
+from warmlane.ops import Op, Submit, Watch
 from warmlane.results import JobStatus, ModelInfo, Progress, State, WorkerInfo
 from warmlane.settings import Settings
 
@@ -159,8 +159,8 @@ class AsyncRedisTransport:
         self._reader: asyncio.Task[None] | None = None
 
     async def run(self, op: Op[R]) -> R:
-        if isinstance(op, Submit):
-            await self._listen()  # before the job exists, so that its end cannot be missed
+        if isinstance(op, Submit | Watch) and op.inbox:
+            await self._listen()  # before anybody is asked to tell us of an end, so that it cannot be missed
         return await self._store.run(op)
 
     async def pause(self, slot: Slot, seconds: float) -> None:

@@ -12,7 +12,7 @@ from warmlane import jobs
 from warmlane._wire import Flow, Pause, Requests, Slot, Slots, Wire
 from warmlane.jobs import Job as JobRequest
 from warmlane.keys import Keys
-from warmlane.ops import Op, Submit
+from warmlane.ops import Op, Submit, Watch
 from warmlane.results import JobStatus, ModelInfo, Progress, State, WorkerInfo
 from warmlane.settings import Settings
 
@@ -24,6 +24,8 @@ R = TypeVar("R")
 
 #: Pause before the inbox tries again to reach a lost server, in seconds.
 _RECONNECT_S = 1.0
+#: How often the inbox looks whether it was closed, in seconds: a close waits no longer for its thread.
+_POLL_S = 0.2
 
 
 class Transport(Protocol):
@@ -166,8 +168,8 @@ class RedisTransport:
         self._inbox: _Inbox | None = None
 
     def run(self, op: Op[R]) -> R:
-        if isinstance(op, Submit):
-            self._listen()  # before the job exists, so that its end cannot be missed
+        if isinstance(op, Submit | Watch) and op.inbox:
+            self._listen()  # before anybody is asked to tell us of an end, so that it cannot be missed
         return self._store.run(op)
 
     def pause(self, slot: Slot, seconds: float) -> None:
@@ -208,6 +210,9 @@ class _Inbox:
         self._thread.start()
 
     def stop(self) -> None:
+        """End the thread. After a fork the thread and its connection are the parent's, who goes on with them."""
+        if self.pid != os.getpid():
+            return
         self._stopped.set()
         self._thread.join(timeout=5)
         self._pubsub.close()
@@ -223,12 +228,12 @@ class _Inbox:
 
         while not self._stopped.is_set():
             try:
-                message = self._pubsub.get_message(timeout=1.0)
+                message = self._pubsub.get_message(timeout=_POLL_S)
             except (redis.RedisError, OSError):
                 self._reconnect()
                 continue
             slots = self._slots()
-            if slots is None:
+            if slots is None or self._stopped.is_set():
                 return
             if message is not None and message["type"] == "message":
                 slots.deliver(message["data"])

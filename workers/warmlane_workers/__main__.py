@@ -8,10 +8,14 @@ import sys
 from collections.abc import Sequence
 
 from warmlane.embedded import server_url
-from warmlane.errors import WarmlaneError
+from warmlane.errors import ServerUnreachable, WarmlaneError
 from warmlane_workers.logs import configure_logging
 from warmlane_workers.settings import WorkerSettings
 from warmlane_workers.supervisor import EXIT_CONFIGURATION, Supervisor, devices
+
+#: As in `warmlane --help`.
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 5
 
 #: Flag -> variable, metavar, help.
 _FLAGS = {
@@ -48,10 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = WorkerSettings.from_env()
         scope = f"{server_url(settings.client)} {settings.client.namespace}"
-        return Supervisor(devices(names), scope).run()
+        status = Supervisor(devices(names), scope).run()
     except WarmlaneError as exc:
         print(f"warmlane: {exc.code}: {exc.message}", file=sys.stderr)  # noqa: T201 - the command's own message
-        return EXIT_CONFIGURATION
+        return EXIT_UNREACHABLE if isinstance(exc, ServerUnreachable) else EXIT_USAGE
+    return EXIT_USAGE if status == EXIT_CONFIGURATION else status
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ import tempfile
 import uuid
 from pathlib import Path
 
+from warmlane.errors import ConfigurationError
+
 
 def claim(scope: str, device: str, directory: Path | None = None) -> tuple[str, int]:
     """A free name for a worker on a device, and the locked file descriptor that keeps it; pass that on to the worker.
@@ -26,6 +28,8 @@ def claim(scope: str, device: str, directory: Path | None = None) -> tuple[str, 
     """
     base = directory or Path(tempfile.gettempdir()) / f"warmlane-{os.getuid()}"
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if base.lstat().st_uid != os.getuid():
+        raise ConfigurationError(f"{base} belongs to somebody else; set TMPDIR to a directory of your own")
     digest = hashlib.sha256(scope.encode()).hexdigest()[:12]
     slot = 0
     while True:

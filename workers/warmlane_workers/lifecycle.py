@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -137,10 +138,16 @@ class Lifecycle:
             return Outcome(State.SUCCEEDED, _encode_result(value))
         except WarmlaneError as exc:
             return _failure(exc)
-        except Exception as exc:
-            # The caller gets the class name and the place to look; the text of a foreign error may quote the payload.
-            logger.exception("job %s failed", context.job_id, extra={"action": "job_failed", "job_id": context.job_id})
-            message = f"{type(exc).__name__} in the worker; its log has the traceback under this job's id"
+        except Exception as exc:  # noqa: BLE001 - whatever a library raises must become the job's outcome
+            # The text of a foreign error may quote the payload: callers and logs get its class and its place only.
+            logger.error(
+                "job %s failed with %s at\n%s",
+                context.job_id,
+                type(exc).__name__,
+                "".join(traceback.format_tb(exc.__traceback__)),
+                extra={"action": "job_failed", "job_id": context.job_id},
+            )
+            message = f"{type(exc).__name__} in the worker; its log has the place under this job's id"
             return _failure(InternalError(message, id=context.job_id, worker=self._worker_id))
 
     def _insist(self, op: Op[R]) -> R:

@@ -49,7 +49,11 @@ def _translated(repo: str) -> Iterator[None]:
         if isinstance(exc, LocalEntryNotFoundError):
             raise _unavailable(repo) from exc
         raise SourceError(f"the hub has no {repo!r} at that revision, or the worker's token may not see it") from exc
-    except (HfHubHTTPError, OfflineModeIsEnabled, HTTPError, OSError) as exc:
+    except HfHubHTTPError as exc:
+        if exc.response is not None and exc.response.status_code in (401, 403):
+            raise SourceError(f"the hub refuses {repo!r}; give the worker a token that may read it (HF_TOKEN)") from exc
+        raise _unavailable(repo) from exc
+    except (OfflineModeIsEnabled, HTTPError, OSError) as exc:
         raise _unavailable(repo) from exc
 
 
