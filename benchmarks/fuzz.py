@@ -26,7 +26,8 @@ from warmlane import codec
 from warmlane.errors import CodecError, SourceError
 from warmlane.jobs import Job, JobMessage, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
 from warmlane.keys import Keys
-from warmlane.ops import Beat, Outcome, PublishModel, ReadModel, ReadWorkers, Watch, encode_error
+from warmlane.ops import Beat, PublishModel, ReadModel, ReadWorkers, Watch
+from warmlane.records import Outcome, encode_error
 from warmlane.results import ModelInfo, NDArray, State, Table, WarmModel, WorkerInfo
 from warmlane.signature import DEFAULTS
 

@@ -27,7 +27,8 @@ from warmlane.errors import (
 )
 from warmlane.jobs import Job, JobMessage, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
 from warmlane.model import ModelRef
-from warmlane.ops import Cancel, Op, Outcome, ReadModel, ReadModels, ReadWorkers, Submit, Watch
+from warmlane.ops import Cancel, Op, ReadModel, ReadModels, ReadWorkers, Submit, Watch
+from warmlane.records import Outcome
 from warmlane.results import JobStatus, ModelInfo, State, WorkerInfo
 from warmlane.settings import Settings
 from warmlane.signature import check_inputs

@@ -6,22 +6,18 @@ Scripts lie in `lua/`; each is atomic and takes one round trip.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 from warmlane import codec
-from warmlane.errors import CodecError, InternalError, WarmlaneError
+from warmlane.errors import WarmlaneError
 from warmlane.jobs import JobMessage
 from warmlane.keys import WORKER_TTL_S, Keys
-from warmlane.results import Attempt, JobStatus, ModelInfo, Progress, State, WarmModel, WorkerInfo
+from warmlane.records import Outcome, encode_error, pack_worker, pairs, read_model, read_status, read_worker
+from warmlane.results import JobStatus, ModelInfo, Progress, State, WorkerInfo
 from warmlane.settings import QUEUED_TTL_S
 
 R = TypeVar("R")
-
-#: A result up to this size travels inside the event that says it is there; a larger one is fetched.
-INLINE_RESULT_BYTES = 16 * 1024
 
 _WORKER_TTL_MS = int(WORKER_TTL_S * 1000)
 
@@ -38,56 +34,6 @@ class Op(Generic[R]):
 
     def read(self, reply: Any) -> R:
         raise NotImplementedError
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a job ended: its state, and its encoded result or its error. `result` is None when it has to be fetched."""
-
-    state: State
-    result: bytes | None = field(default=None, repr=False)
-    error: Mapping[str, Any] | None = None
-
-    def event(self, job_id: str) -> bytes:
-        """The outcome as it is published to those who wait."""
-        result = self.result if self.result is not None and len(self.result) <= INLINE_RESULT_BYTES else None
-        return codec.encode("event", {"id": job_id, "state": self.state.value, "result": result, "error": self.error})
-
-    @classmethod
-    def from_event(cls, data: bytes) -> tuple[str, Outcome]:
-        """The job's id and its outcome.
-
-        Raises:
-            CodecError: not an event.
-        """
-        with _reading("event"):
-            body = _fields("event", data)
-            job_id, state, result, error = body["id"], State(body["state"]), body["result"], body["error"]
-            if not (isinstance(job_id, str) and isinstance(result, bytes | None) and isinstance(error, dict | None)):
-                raise TypeError
-            if not state.final:
-                raise ValueError
-        return job_id, cls(state, result, error)
-
-
-@contextlib.contextmanager
-def _reading(kind: str) -> Iterator[None]:
-    """A well-formed frame whose body is not one of its kind ends in `CodecError`, as a malformed frame does."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError) as exc:
-        raise CodecError(f"a frame of kind {kind!r} with another body than that kind has") from exc
-
-
-def _fields(kind: str, data: bytes) -> dict[str, Any]:
-    body = codec.decode(kind, data)
-    if not isinstance(body, dict):
-        raise TypeError
-    return body
-
-
-def encode_error(error: WarmlaneError) -> bytes:
-    return codec.encode("error", error.to_dict())
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +177,7 @@ class Beat(Op[None]):
     info: WorkerInfo
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
-        return [names.workers, names.worker(self.info.id)], [self.info.id, _pack_worker(self.info), _WORKER_TTL_MS]
+        return [names.workers, names.worker(self.info.id)], [self.info.id, pack_worker(self.info), _WORKER_TTL_MS]
 
     def read(self, reply: Any) -> None:
         return None
@@ -261,7 +207,7 @@ class ReadWorkers(Op[list[WorkerInfo]]):
         return [names.workers], [names.worker(""), _WORKER_TTL_MS]
 
     def read(self, reply: Any) -> list[WorkerInfo]:
-        return [_read_worker(data) for data in reply]
+        return [read_worker(data) for data in reply]
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +240,7 @@ class ReadModel(Op[tuple[ModelInfo | None, int]]):
         return [names.models, names.workers], [self.name, version, _WORKER_TTL_MS]
 
     def read(self, reply: Any) -> tuple[ModelInfo | None, int]:
-        info = _read_model(self.name, (), reply[0]) if reply[0] else None
+        info = read_model(self.name, (), reply[0]) if reply[0] else None
         return info, int(reply[1])
 
 
@@ -308,70 +254,13 @@ class ReadModels(Op[list[ModelInfo]]):
         return [names.models], []
 
     def read(self, reply: Any) -> list[ModelInfo]:
-        fields = _pairs(reply)
+        fields = pairs(reply)
         versions: dict[str, list[int]] = {}
         for key in fields:
             name, slash, version = key.partition("/")
             if slash:
                 versions.setdefault(name, []).append(int(version))
         return [
-            _read_model(name, tuple(sorted(known)), fields[f"{name}/{max(known)}"])
+            read_model(name, tuple(sorted(known)), fields[f"{name}/{max(known)}"])
             for name, known in sorted(versions.items())
         ]
-
-
-def _pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
-    return {flat[at].decode(): flat[at + 1] for at in range(0, len(flat), 2)}
-
-
-def read_status(job_id: str, flat: Sequence[bytes]) -> JobStatus:
-    """A job's record, from the flat fields and values of its hash."""
-    record = _pairs(flat)
-
-    def seconds(name: str) -> float | None:
-        return int(record[name]) / 1000 if name in record else None
-
-    attempts = []
-    for number in range(1, int(record.get("attempts", 0)) + 1):
-        started, _, worker = record[f"attempt:{number}"].decode().partition(" ")
-        attempts.append(Attempt(worker, int(started) / 1000))
-    queued = seconds("queued")
-    if queued is None:
-        raise InternalError(f"job {job_id} has no record of when it was queued")
-    return JobStatus(
-        id=job_id,
-        kind=record["kind"].decode(),
-        state=State(record["state"].decode()),
-        model=record["model"].decode(),
-        queued=queued,
-        started=seconds("started"),
-        finished=seconds("finished"),
-        progress=Progress(float(record.get("fraction", b"0")), record.get("phase", b"queued").decode()),
-        attempts=tuple(attempts),
-        cancel_requested="cancel" in record,
-        error=_read_error(record["error"]) if "error" in record else None,
-    )
-
-
-def _read_error(data: bytes) -> dict[str, Any]:
-    with _reading("error"):
-        return _fields("error", data)
-
-
-def _read_model(name: str, versions: tuple[int, ...], data: bytes) -> ModelInfo:
-    with _reading("model"):
-        body = _fields("model", data)
-        return ModelInfo(name, versions, body["task"], body["dtype"], body["bytes"], body["signature"])
-
-
-def _pack_worker(info: WorkerInfo) -> bytes:
-    body = {name: getattr(info, name) for name in WorkerInfo.__slots__ if name != "models"}
-    body["models"] = [{name: getattr(warm, name) for name in WarmModel.__slots__} for warm in info.models]
-    return codec.encode("worker", body)
-
-
-def _read_worker(data: bytes) -> WorkerInfo:
-    with _reading("worker"):
-        body = _fields("worker", data)
-        models = tuple(WarmModel(**warm) for warm in body.pop("models"))
-        return WorkerInfo(models=models, queues=tuple(body.pop("queues")), **body)

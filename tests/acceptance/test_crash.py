@@ -16,7 +16,7 @@ from tests.fleet import START_S, Fleet, minilm
 from warmlane import Client, State
 from warmlane.client import Job
 from warmlane.keys import Keys
-from warmlane.ops import Outcome
+from warmlane.records import Outcome
 
 #: Rows in a job that takes long enough to be killed in the middle.
 ROWS = ["a text of some length to be embedded, again and again"] * 8

@@ -10,7 +10,7 @@ import pytest
 
 from warmlane import codec, errors
 from warmlane.errors import BY_CODE, ResultTimeout, SchemaError, WarmlaneError, from_dict
-from warmlane.ops import encode_error
+from warmlane.records import encode_error
 
 RETRYABLE = {"server_unreachable", "hub_unavailable", "cache_full", "result_timeout"}
 

@@ -33,7 +33,8 @@ from warmlane.gateway.encoding import from_json, to_json
 from warmlane.gateway.negotiation import JSON, MSGPACK, answer_type, body_type, wait_seconds
 from warmlane.gateway.problems import MAX_TEXT, on_warmlane_error, status_of
 from warmlane.jobs import Job, PredictJob
-from warmlane.ops import Cancel, Op, Outcome, ReadModel, Submit, Watch
+from warmlane.ops import Cancel, Op, ReadModel, Submit, Watch
+from warmlane.records import Outcome
 from warmlane.results import JobStatus, NDArray, Progress, State, Table
 from warmlane.settings import Settings
 

@@ -10,7 +10,8 @@ import pytest
 from warmlane import codec
 from warmlane.errors import CodecError, InputTooLong, JobExpired, ServerUnreachable
 from warmlane.jobs import LoadJob, PredictJob, SaveJob
-from warmlane.ops import Finish, Outcome, ReportProgress, Start
+from warmlane.ops import Finish, ReportProgress, Start
+from warmlane.records import Outcome
 from warmlane.results import State
 from warmlane_workers.lifecycle import MAX_ATTEMPTS, REPORT_S, JobContext, Lifecycle
 

@@ -21,7 +21,8 @@ from warmlane.errors import (
     SourceError,
 )
 from warmlane.jobs import LoadJob, PredictJob, new_id
-from warmlane.ops import Cancel, Outcome, ReadModel, ReadModels, ReadWorkers, Submit, Watch
+from warmlane.ops import Cancel, ReadModel, ReadModels, ReadWorkers, Submit, Watch
+from warmlane.records import Outcome
 from warmlane.results import JobStatus, ModelInfo, Progress, State, WarmModel, WorkerInfo
 from warmlane.signature import DEFAULTS
 

@@ -27,7 +27,8 @@ from warmlane.errors import (
 )
 from warmlane.jobs import Job
 from warmlane.keys import QUEUE_OF_KIND
-from warmlane.ops import Finish, Op, Outcome, ReportProgress, Start
+from warmlane.ops import Finish, Op, ReportProgress, Start
+from warmlane.records import Outcome
 from warmlane.results import Progress, State
 from warmlane.store import RedisStore
 

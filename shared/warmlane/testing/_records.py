@@ -11,7 +11,8 @@ from typing import Any
 from warmlane import codec
 from warmlane.errors import CodecError, JobCancelled, JobExpired, JobNotFound, WarmlaneError
 from warmlane.jobs import Job, JobMessage
-from warmlane.ops import Cancel, Outcome, Submit, Watch, encode_error
+from warmlane.ops import Cancel, Submit, Watch
+from warmlane.records import Outcome, encode_error
 from warmlane.results import Attempt, JobStatus, Progress, State
 
 #: The id of the one pretended worker.

@@ -16,7 +16,8 @@ from warmlane.errors import InternalError, JobCancelled, ModelNotFound, Warmlane
 from warmlane.jobs import Job, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
 from warmlane.keys import QUEUES
 from warmlane.model import ModelRef
-from warmlane.ops import Outcome, ReadModel
+from warmlane.ops import ReadModel
+from warmlane.records import Outcome
 from warmlane.results import ModelInfo, State, WarmModel, WorkerInfo
 from warmlane.signature import DEFAULTS, Signature
 from warmlane.testing._records import WORKER_ID, Record, failure
