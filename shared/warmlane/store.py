@@ -7,7 +7,7 @@ Knows connections and scripts; what an operation means is in `warmlane.ops`. red
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from importlib import resources
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -29,6 +29,7 @@ _BACKOFF_BASE_S = 0.02
 _BACKOFF_CAP_S = 1.0
 #: No command of ours blocks this long; a server that is silent for it is gone.
 SOCKET_TIMEOUT_S = 15.0
+_REFUSALS = (redis.AuthenticationError, redis.exceptions.AuthorizationError)
 _SCRIPTS = tuple(sorted(file.name[: -len(".lua")] for file in resources.files("warmlane").joinpath("lua").iterdir()))
 
 
@@ -47,9 +48,11 @@ def translated(url: str) -> Iterator[None]:
     """Every exception of redis-py inside becomes one of ours."""
     try:
         yield
-    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as exc:
-        raise ConfigurationError(f"{describe(url)} refuses the user or password, or the user may not do this") from exc
+    except redis.exceptions.NoPermissionError as exc:
+        raise _refused(url) from exc
     except (redis.ConnectionError, redis.TimeoutError, OSError) as exc:
+        if _refusal(exc) is not None:
+            raise _refused(url) from exc
         raise ServerUnreachable(
             f"no Redis answers at {describe(url)}; is it running, is WARMLANE_REDIS_URL right?"
         ) from exc
@@ -57,6 +60,61 @@ def translated(url: str) -> Iterator[None]:
         raise ServerUnreachable(f"{describe(url)} is out of memory; raise its maxmemory or lower the load") from exc
     except redis.ResponseError as exc:
         raise InternalError(f"{describe(url)} refused a command ({str(exc)[:200]})") from exc
+
+
+def _refused(url: str) -> ConfigurationError:
+    return ConfigurationError(f"{describe(url)} refuses the user or password, or the user may not do this")
+
+
+def _refusal(error: BaseException) -> BaseException | None:
+    """The server's no to user or password, if that is what this is; redis-py may wrap it in a ConnectionError."""
+    return next((exc for exc in (error, error.__cause__) if isinstance(exc, _REFUSALS)), None)
+
+
+class _Refused(Exception):
+    """Carries a refusal through redis-py's loop of tries, to which it is a lost connection like another."""
+
+    def __init__(self, refusal: BaseException) -> None:
+        super().__init__()
+        self.refusal = refusal
+
+
+class _Retry(Retry):
+    """Tries again when the connection is lost, and not when the user or password is refused."""
+
+    def call_with_retry(self, do: Callable[[], Any], *args: Any, **options: Any) -> Any:
+        def once() -> Any:
+            try:
+                return do()
+            except redis.ConnectionError as exc:
+                if (refusal := _refusal(exc)) is not None:
+                    raise _Refused(refusal) from None
+                raise
+
+        try:
+            return super().call_with_retry(once, *args, **options)
+        except _Refused as exc:
+            refusal = exc.refusal
+        raise refusal  # out here, so that it does not become the cause of its own cause
+
+
+class _AsyncRetry(AsyncRetry):
+    """The same for an event loop."""
+
+    async def call_with_retry(self, do: Callable[[], Awaitable[Any]], *args: Any, **options: Any) -> Any:
+        async def once() -> Any:
+            try:
+                return await do()
+            except redis.ConnectionError as exc:
+                if (refusal := _refusal(exc)) is not None:
+                    raise _Refused(refusal) from None
+                raise
+
+        try:
+            return await super().call_with_retry(once, *args, **options)
+        except _Refused as exc:
+            refusal = exc.refusal
+        raise refusal  # out here, so that it does not become the cause of its own cause
 
 
 def tries_within(seconds: float) -> int:
@@ -88,7 +146,7 @@ def connect(url: str, *, retry_s: float, connections: int = 64) -> redis.Redis:
     Raises:
         ConfigurationError: the URL is none that redis-py knows.
     """
-    retry = Retry(ExponentialWithJitterBackoff(_BACKOFF_CAP_S, _BACKOFF_BASE_S), tries_within(retry_s))
+    retry = _Retry(ExponentialWithJitterBackoff(_BACKOFF_CAP_S, _BACKOFF_BASE_S), tries_within(retry_s))
     try:
         pool = redis.BlockingConnectionPool.from_url(
             url, max_connections=connections, timeout=30, retry=retry, **_options(retry_s)
@@ -100,7 +158,7 @@ def connect(url: str, *, retry_s: float, connections: int = 64) -> redis.Redis:
 
 def connect_async(url: str, *, retry_s: float, connections: int = 64) -> redis.asyncio.Redis:
     """The same for an event loop."""
-    retry = AsyncRetry(ExponentialWithJitterBackoff(_BACKOFF_CAP_S, _BACKOFF_BASE_S), tries_within(retry_s))
+    retry = _AsyncRetry(ExponentialWithJitterBackoff(_BACKOFF_CAP_S, _BACKOFF_BASE_S), tries_within(retry_s))
     try:
         pool = redis.asyncio.BlockingConnectionPool.from_url(
             url, max_connections=connections, timeout=30, retry=retry, **_options(retry_s)
