@@ -6,6 +6,7 @@ import concurrent.futures
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,35 +86,33 @@ class Engine:
             single = not isinstance(job.inputs, list | Table)
             rows = job.inputs.rows() if isinstance(job.inputs, Table) else [job.inputs] if single else job.inputs
             plan = task.plan(job.params)
-            outputs = self._run(key, task, rows, plan, context)
-            return task.assemble([task.finish(output, plan) for output in outputs], single)
+            return task.assemble(self._run(key, task, rows, plan, context), single)
 
     def _run(self, key: ModelKey, task: Task, rows: Sequence[Any], plan: Plan, context: JobContext) -> list[Any]:
-        waiting = []
-        for row in rows:
-            prepared = task.prepare(row, plan)
-            waiting.append(Row(prepared, prepared.length))
+        """The answer to each row. Outputs are finished as they come, so that a long job does not hold them all."""
+        prepared = [task.prepare(row, plan) for row in rows]
+        waiting = [Row(item, item.length) for item in prepared]
+        pending: dict[Future[Any], int] = {row.future: index for index, row in enumerate(waiting)}
         budget = self.device.batch_tokens * task.budget_factor
         # The task object is part of the key: rows never meet those of an unloaded twin.
         lane = Lane((key, id(task), plan.group), lambda batch: task.forward(batch, plan), budget)
         self._batcher.submit(lane, waiting)
-        futures = [row.future for row in waiting]
+        del prepared, waiting  # the batcher lets go of each row when it has run
+        answers: list[Any] = [None] * len(rows)
         try:
-            pending = set(futures)
             while pending:
-                done, pending = concurrent.futures.wait(
+                done = concurrent.futures.wait(
                     pending, timeout=_WATCH_S, return_when=concurrent.futures.FIRST_EXCEPTION
-                )
+                ).done
                 for future in done:
-                    future.result()
+                    answers[pending.pop(future)] = task.finish(future.result(), plan)
                 if pending:
-                    context.report(
-                        1 - len(pending) / len(futures), f"rows {len(futures) - len(pending)}/{len(futures)}"
-                    )
-            return [future.result() for future in futures]
+                    ready = len(rows) - len(pending)
+                    context.report(ready / len(rows), f"rows {ready}/{len(rows)}")
+            return answers
         finally:
-            for future in futures:
-                future.cancel()  # what is done stays done
+            for future in pending:
+                future.cancel()
 
     def load(self, job: LoadJob, context: JobContext) -> dict[str, Any]:
         """Warm a model; says what is in memory afterwards."""
