@@ -700,3 +700,10 @@ def test_custom_code_in_an_artifact_is_not_run(broken: Path, tmp_path: Path) -> 
     with pytest.raises((ArtifactError, MissingExtra)):
         load_model(rewrite(broken, pipeline_model_type="HomeMade"))
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_task_by_its_other_name_is_recorded_by_its_own(classifier: Path, tmp_path: Path) -> None:
+    """`sentiment-analysis` is text classification: its signature and its answers are the same."""
+    artifact = save_model(str(classifier), tmp_path / "a", task="sentiment-analysis")
+    assert artifact.task == "text-classification"
+    assert artifact.signature is not None

@@ -11,13 +11,26 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from warmlane.errors import UnsupportedTask
 
 
+def canonical(task: str) -> str:
+    """The task's own name, where it was given by another, e.g. `sentiment-analysis`.
+
+    Raises:
+        UnsupportedTask: no such task.
+    """
+    return _check(task)[0]
+
+
 def _entry(task: str) -> dict[str, Any]:
+    return _check(task)[1]
+
+
+def _check(task: str) -> tuple[str, dict[str, Any]]:
     try:
-        entry: dict[str, Any] = PIPELINE_REGISTRY.check_task(task)[1]
+        name, entry, _ = PIPELINE_REGISTRY.check_task(task)
     except KeyError:
         known = ", ".join(PIPELINE_REGISTRY.get_supported_tasks())
         raise UnsupportedTask(f"this transformers has no pipeline for the task {task!r}; it has {known}") from None
-    return entry
+    return name, entry
 
 
 def pipeline_class(task: str) -> type[Any]:

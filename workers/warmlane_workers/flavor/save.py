@@ -22,7 +22,7 @@ from warmlane.jobs import COMPONENTS
 from warmlane.model import dtype_name
 from warmlane_workers.flavor import hub, requirements, source
 from warmlane_workers.flavor.mlmodel import COMPONENTS_DIR, FILE, MODEL_DIR, Artifact
-from warmlane_workers.flavor.pipelines import model_type, pipeline_class
+from warmlane_workers.flavor.pipelines import canonical, model_type, pipeline_class
 from warmlane_workers.flavor.source import Checkpoint
 
 #: Guide: "MLflow by default uses a 500 MB max_shard_size"; the same environment variable overrides it.
@@ -160,6 +160,7 @@ def _describe(parts: dict[str, Any], task: str | None, dtype: str | None, save_p
             has_weights=False,
             components={},
         )
+    task = canonical(task) if task else None
     if isinstance(model, Checkpoint):
         config = model.config()
         if save_pretrained:

@@ -11,7 +11,6 @@ from warmlane_workers.tasks.base import Task
 #: Task -> the class that answers it.
 TASKS = {
     "text-classification": "warmlane_workers.tasks.text_classification:TextClassification",
-    "sentiment-analysis": "warmlane_workers.tasks.text_classification:TextClassification",
     "feature-extraction": "warmlane_workers.tasks.feature_extraction:FeatureExtraction",
     "text-generation": "warmlane_workers.tasks.text_generation:TextGeneration",
     "echo": "warmlane_workers.tasks.echo:Echo",
