@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
@@ -157,6 +158,7 @@ class AsyncRedisTransport:
         self._lock = asyncio.Lock()
         self._pubsub: redis.asyncio.client.PubSub | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._stopped = False
 
     async def run(self, op: Op[R]) -> R:
         if isinstance(op, Submit | Watch) and op.inbox:
@@ -172,8 +174,9 @@ class AsyncRedisTransport:
             return
 
     async def close(self) -> None:
+        self._stopped = True
         if self._reader is not None:
-            self._reader.cancel()
+            self._reader.cancel()  # redis-py loses a cancellation that comes while it reconnects
             await asyncio.gather(self._reader, return_exceptions=True)
             self._reader = None
         if self._pubsub is not None:
@@ -191,6 +194,7 @@ class AsyncRedisTransport:
             if self._reader is None:
                 with translated(self._url):
                     self._pubsub = await self._subscribe()
+                self._stopped = False
                 self._reader = asyncio.get_running_loop().create_task(self._read())
 
     async def _subscribe(self) -> redis.asyncio.client.PubSub:
@@ -202,7 +206,7 @@ class AsyncRedisTransport:
     async def _read(self) -> None:
         import redis
 
-        while True:
+        while not self._stopped:
             assert self._pubsub is not None
             try:
                 message = await self._pubsub.get_message(timeout=1.0)
@@ -217,7 +221,10 @@ class AsyncRedisTransport:
     async def _reconnect(self) -> None:
         import redis
 
-        while True:
+        assert self._pubsub is not None
+        with contextlib.suppress(redis.RedisError, OSError):
+            await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+        while not self._stopped:
             await asyncio.sleep(_RECONNECT_S)
             try:
                 self._pubsub = await self._subscribe()
