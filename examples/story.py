@@ -1,4 +1,4 @@
-"""Writes the beginning of a story, token by token on a worker, and shows how far the job is.
+"""Writes the beginning of a story on a worker.
 
     python examples/story.py [--model HUB_ID_OR_DIRECTORY] [--prompt TEXT]
 

@@ -145,7 +145,10 @@ class Wire:
         ref = ModelRef.parse(text)
         info, live = yield ReadModel(ref.name, ref.version)
         if info is None and live:
-            raise ModelNotFound(f"no model {text!r} in the store; `client.models()` lists what is there", model=text)
+            raise ModelNotFound(
+                f"no model {text!r} in the store; `warmlane models` or `client.models()` lists what is there",
+                model=text,
+            )
         if info is not None:
             self._models[text] = (self.clock() + MODEL_INFO_TTL_S, info)
         found: ModelInfo | None = info

@@ -239,6 +239,7 @@ class _Inbox:
                 slots.deliver(message["data"])
             elif message is not None and message["type"] == "subscribe":
                 slots.doubt()  # redis-py reconnected by itself and subscribed again
+            del slots  # a client that nobody holds any more ends its inbox
 
     def _reconnect(self) -> None:
         import redis

@@ -68,8 +68,13 @@ class EmbeddedServer:
             MissingExtra: the server's package is not installed.
             ServerUnreachable: it did not start; the message names its log.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.directory.chmod(0o700)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self.directory.chmod(0o700)
+        except OSError as exc:
+            raise ConfigurationError(
+                f"{self.directory} cannot be made ({exc.strerror}); set WARMLANE_HOME to a directory of yours"
+            ) from exc
         with self._changing():
             self._users = os.open(self.directory / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._users, fcntl.LOCK_SH)
@@ -77,8 +82,8 @@ class EmbeddedServer:
                 self._start()
 
     def detach(self) -> None:
-        """Leave; the last one out stops the server. A no-op in a forked child, whose parent still uses it."""
-        if self._users is None or self.pid != os.getpid():
+        """Leave; the last one out stops the server. A forked child shares its parent's lock, so both have to leave."""
+        if self._users is None:
             return
         with self._changing():
             os.close(self._users)

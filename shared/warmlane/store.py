@@ -7,6 +7,7 @@ Knows connections and scripts; what an operation means is in `warmlane.ops`. red
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from importlib import resources
 from typing import Any, TypeVar
@@ -29,6 +30,10 @@ _BACKOFF_BASE_S = 0.02
 _BACKOFF_CAP_S = 1.0
 #: No command of ours blocks this long; a server that is silent for it is gone.
 SOCKET_TIMEOUT_S = 15.0
+_MALFORMED = (
+    "the Redis URL is malformed: it starts with redis://, rediss:// or unix://, "
+    "a port is at most 65535, and options are those that redis-py knows"
+)
 _REFUSALS = (redis.AuthenticationError, redis.exceptions.AuthorizationError)
 _SCRIPTS = tuple(sorted(file.name[: -len(".lua")] for file in resources.files("warmlane").joinpath("lua").iterdir()))
 
@@ -56,6 +61,8 @@ def translated(url: str) -> Iterator[None]:
         raise ServerUnreachable(
             f"no Redis answers at {describe(url)}; is it running, is WARMLANE_REDIS_URL right?"
         ) from exc
+    except redis.exceptions.ReadOnlyError as exc:
+        raise ServerUnreachable(f"{describe(url)} is read-only just now; is it failing over to another?") from exc
     except redis.exceptions.OutOfMemoryError as exc:
         raise ServerUnreachable(f"{describe(url)} is out of memory; raise its maxmemory or lower the load") from exc
     except redis.ResponseError as exc:
@@ -80,12 +87,24 @@ class _Refused(Exception):
 
 
 class _Retry(Retry):
-    """Tries again when the connection is lost, and not when the user or password is refused."""
+    """Tries again when the connection is lost, and not when the user or password is refused, nor past a silent time.
+
+    Attributes:
+        silent_s: after this time no further try is made against a server that takes the call and does not answer.
+    """
+
+    silent_s = 0.0
 
     def call_with_retry(self, do: Callable[[], Any], *args: Any, **options: Any) -> Any:
+        deadline = time.monotonic() + self.silent_s
+
         def once() -> Any:
             try:
                 return do()
+            except redis.TimeoutError as exc:
+                if time.monotonic() > deadline:
+                    raise _Refused(exc) from None
+                raise
             except redis.ConnectionError as exc:
                 if (refusal := _refusal(exc)) is not None:
                     raise _Refused(refusal) from None
@@ -101,10 +120,18 @@ class _Retry(Retry):
 class _AsyncRetry(AsyncRetry):
     """The same for an event loop."""
 
+    silent_s = 0.0
+
     async def call_with_retry(self, do: Callable[[], Awaitable[Any]], *args: Any, **options: Any) -> Any:
+        deadline = time.monotonic() + self.silent_s
+
         async def once() -> Any:
             try:
                 return await do()
+            except redis.TimeoutError as exc:
+                if time.monotonic() > deadline:
+                    raise _Refused(exc) from None
+                raise
             except redis.ConnectionError as exc:
                 if (refusal := _refusal(exc)) is not None:
                     raise _Refused(refusal) from None
@@ -130,7 +157,7 @@ def tries_within(seconds: float) -> int:
 
 def _options(retry_s: float) -> dict[str, Any]:
     return {
-        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_timeout": min(SOCKET_TIMEOUT_S, max(retry_s, 0.5)),
         "socket_connect_timeout": min(5.0, max(retry_s, 0.5)),
         "health_check_interval": 30,
     }
@@ -147,24 +174,28 @@ def connect(url: str, *, retry_s: float, connections: int = 64) -> redis.Redis:
         ConfigurationError: the URL is none that redis-py knows.
     """
     retry = _Retry(ExponentialWithJitterBackoff(_BACKOFF_CAP_S, _BACKOFF_BASE_S), tries_within(retry_s))
+    retry.silent_s = retry_s
     try:
         pool = redis.BlockingConnectionPool.from_url(
             url, max_connections=connections, timeout=30, retry=retry, **_options(retry_s)
         )
-    except ValueError as exc:
-        raise ConfigurationError("the Redis URL must start with redis://, rediss:// or unix://") from exc
+        pool.connection_class(**pool.connection_kwargs)  # connects nowhere, but knows the options
+    except (ValueError, TypeError) as exc:
+        raise ConfigurationError(_MALFORMED) from exc
     return redis.Redis(connection_pool=pool)
 
 
 def connect_async(url: str, *, retry_s: float, connections: int = 64) -> redis.asyncio.Redis:
     """The same for an event loop."""
     retry = _AsyncRetry(ExponentialWithJitterBackoff(_BACKOFF_CAP_S, _BACKOFF_BASE_S), tries_within(retry_s))
+    retry.silent_s = retry_s
     try:
         pool = redis.asyncio.BlockingConnectionPool.from_url(
             url, max_connections=connections, timeout=30, retry=retry, **_options(retry_s)
         )
-    except ValueError as exc:
-        raise ConfigurationError("the Redis URL must start with redis://, rediss:// or unix://") from exc
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError) as exc:
+        raise ConfigurationError(_MALFORMED) from exc
     return redis.asyncio.Redis(connection_pool=pool)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy
 import pytest
+import safetensors.torch
 import torch
 import transformers
 import yaml
@@ -707,3 +708,16 @@ def test_a_task_by_its_other_name_is_recorded_by_its_own(classifier: Path, tmp_p
     artifact = save_model(str(classifier), tmp_path / "a", task="sentiment-analysis")
     assert artifact.task == "text-classification"
     assert artifact.signature is not None
+
+
+@pytest.mark.parametrize("task", ["text-classification", "feature-extraction"])
+def test_weights_that_lack_a_layer_are_refused_at_load(checkpoints: dict[str, Path], target: Path, task: str) -> None:
+    """transformers would fill the layer with random numbers, and every answer would be noise."""
+    save_model(str(checkpoints[task]), target, task=task)
+    path = target / "model" / "model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    lost = next(name for name in tensors if "encoder.layer" in name or "attention" in name)
+    del tensors[lost]
+    safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(ArtifactError, match="incomplete"):
+        load_model(target)

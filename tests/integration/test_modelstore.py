@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from warmlane.errors import ModelNotFound, SourceError
+from warmlane.errors import ConfigurationError, ModelNotFound, SourceError
 from warmlane.jobs import SaveJob
 from warmlane.keys import Keys
 from warmlane.model import ModelRef
@@ -247,3 +247,10 @@ def test_a_fresh_server_is_told_of_an_old_store(store: ModelStore, records: Redi
     (store.path("b", 1) / "MLmodel").write_text("")
     Management(records, store, (Path("/"),), trust_remote_code=False).announce_all()
     assert [(info.name, info.versions) for info in records.run(ReadModels())] == [("a", (1, 2))]
+
+
+def test_a_store_that_cannot_be_written_is_refused_at_start(tmp_path: Path) -> None:
+    """A worker says at once what each save would stumble over."""
+    (tmp_path / "file").write_text("not a directory")
+    with pytest.raises(ConfigurationError, match="WARMLANE_STORE"):
+        ModelStore(tmp_path / "file" / "models").open()

@@ -94,7 +94,7 @@ def lane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lane]:
     made.add("minilm", minilm(), "feature-extraction")
     made.engine.start()
     yield made
-    made.engine.stop()
+    made.engine.stop(60)
 
 
 def mixed(rows: Sequence[Any]) -> list[Any]:
@@ -489,3 +489,39 @@ def test_jobs_with_different_parameters_do_not_mix(lane: Lane) -> None:
         bare(row, max_new_tokens=length, do_sample=False)[0]["generated_text"]
         for row, length in zip(rows, lengths, strict=True)
     ]
+
+
+def test_different_models_and_types_loaded_at_once_all_come_out_right(lane: Lane) -> None:
+    """transformers patches globals while it builds a model; loads that come together must not see each other's."""
+    wanted = [
+        (name, dtype) for name in ("minilm", "llama", "text-generation") for dtype in ("float64", "float32", "bfloat16")
+    ]
+    context = JobContext(Records(), "0" * 32, 1)  # type: ignore[arg-type]
+    for _ in range(3):
+        for name, _dtype in wanted:
+            lane.engine.unload(name)
+        with ThreadPoolExecutor(len(wanted)) as pool:
+            loads = list(
+                pool.map(lambda want: lane.engine.load(LoadJob(model=want[0], dtype=want[1]), context), wanted)
+            )
+        assert [load["dtype"] for load in loads] == [dtype for _name, dtype in wanted]
+        for name, dtype in wanted:
+            params = {"max_new_tokens": 2} if name != "minilm" else {}
+            lane.predict(name, "a b c", dtype, **params)
+
+
+def test_stop_strings_end_a_text_as_the_bare_pipeline_does(lane: Lane) -> None:
+    """`stop_strings` needs the tokenizer, which a caller cannot send; the task adds it."""
+    params = {"max_new_tokens": 8, "do_sample": False}
+    [whole] = lane.predict("text-generation", "a b c", **params)
+    stop = whole[len("a b c") :].strip()[:1]
+    [short] = lane.predict("text-generation", "a b c", stop_strings=[stop], **params)
+    bare = lane.bare("text-generation", "text-generation")
+    assert short == bare("a b c", stop_strings=[stop], tokenizer=bare.tokenizer, **params)[0]["generated_text"]
+
+
+@pytest.mark.parametrize("params", [{"min_p": 7}, {"eos_token_id": "x"}, {"max_time": "x"}])
+def test_parameters_that_generation_refuses_are_invalid(lane: Lane, params: dict[str, Any]) -> None:
+    """What `generate` itself refuses is the caller's mistake, not an internal error."""
+    with pytest.raises(InvalidParams):
+        lane.predict("text-generation", "a b c", **{"max_new_tokens": 2, "do_sample": True, **params})

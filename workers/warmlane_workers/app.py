@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 _RETRY_S = 60.0
 #: How long a stop may take to put messages back, in seconds.
 _GIVE_BACK_S = 3.0
+#: How long the device may take, after a drain, to end a batch that no job waits for, in seconds.
+_ENGINE_STOP_S = 5.0
 
 
 class WorkerProcess:
@@ -97,6 +99,7 @@ class WorkerProcess:
 
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         models = ModelStore(settings.store)
+        models.open()
         found = device.find(settings.device, settings.cache_bytes, settings.batch_tokens)
         self._presence = Presence(store, self._describe)
         self._engine = Engine(
@@ -164,13 +167,16 @@ class WorkerProcess:
         self._worker.stop(timeout=int(self._settings.drain_timeout_s * 1000))
 
     def _shutdown(self) -> None:
+        """Leave. What a drain's end cut off goes back first, so that others take it at once."""
         self._bell.stop()
-        self._engine.stop()
         back = self._broker.give_back()
         if back:
             logger.warning("%d jobs were cut off and go back to the queue", back, extra={"action": "cut_off"})
+        ended = self._engine.stop(_ENGINE_STOP_S)
         self._client.close()
         logger.info("worker %s left", self._worker_id, extra={"action": "left"})
+        if not ended:
+            os._exit(0)  # nobody waits for what the device still computes
 
     def _stop_now(self) -> None:
         """The second signal: put back what runs and go, whatever the threads do."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import redis
 
 from warmlane import codec
-from warmlane.errors import CodecError
+from warmlane.errors import WarmlaneError
 from warmlane.keys import Keys
 from warmlane_workers.broker import LaneBroker
 
@@ -73,6 +73,8 @@ class Bell:
 
     def _control(self, data: bytes) -> None:
         try:
-            self._on_control(codec.decode("control", data))
-        except CodecError:
-            logger.warning("a control message does not decode", extra={"action": "control_ignored"})
+            command = codec.decode("control", data)
+            if isinstance(command, dict):
+                self._on_control(command)
+        except WarmlaneError as exc:
+            logger.warning("a control message is not obeyed: %s", exc, extra={"action": "control_ignored"})

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from warmlane import codec
 from warmlane.errors import (
     CodecError,
+    ConfigurationError,
     InternalError,
     JobCancelled,
     JobExpired,
@@ -38,6 +39,8 @@ R = TypeVar("R")
 
 #: How often a job may be taken up. Each attempt but the last ended with its worker's death.
 MAX_ATTEMPTS = 5
+#: Pause before an outcome is offered again to a server that did not take it, in seconds.
+INSIST_S = 1.0
 #: Shortest time between two reports of the same phase, in seconds.
 REPORT_S = 0.5
 
@@ -63,15 +66,20 @@ class JobContext:
         if kind == self._phase and now < self._next:
             return
         self._phase, self._next = kind, now + REPORT_S
-        if self._store.run(ReportProgress(self.job_id, State.RUNNING, Progress(fraction, phase))):
+        if self._send(State.RUNNING, Progress(fraction, phase)):
             raise JobCancelled(f"job {self.job_id} was cancelled", id=self.job_id)
 
     def tell(self, state: State, phase: str) -> None:
         """Say what happens, and hear nothing: for a load, which other jobs wait for whatever becomes of this one."""
+        self._send(state, Progress(0.0, phase))
+
+    def _send(self, state: State, progress: Progress) -> bool:
+        """Whether the job should stop. A report that cannot be delivered is dropped: the job goes on."""
         try:
-            self._store.run(ReportProgress(self.job_id, state, Progress(0.0, phase)))
-        except ServerUnreachable:
-            logger.warning("no progress: the server is away", extra={"action": "progress_lost", "job_id": self.job_id})
+            return self._store.run(ReportProgress(self.job_id, state, progress))
+        except WarmlaneError as exc:
+            logger.warning("progress is lost: %s", exc, extra={"action": "progress_lost", "job_id": self.job_id})
+            return False
 
 
 Handler = Callable[[Any, JobContext], Any]
@@ -101,6 +109,7 @@ class Lifecycle:
         self._result_ttl_s = result_ttl_s
         self._running = 0
         self._lock = threading.Lock()
+        self._pause = threading.Event()  # never set: only waited for
 
     @property
     def running(self) -> int:
@@ -155,8 +164,10 @@ class Lifecycle:
         while True:
             try:
                 return self._store.run(op)
-            except ServerUnreachable:  # the client has tried for long already, with pauses
-                logger.warning("the server is away; trying on", extra={"action": "insist", "op": type(op).__name__})
+            except (ServerUnreachable, ConfigurationError, InternalError) as exc:
+                # Away, read-only, out of memory, or refusing us: an operator's trouble, which no job may pay for.
+                logger.error("the server does not take it, trying on: %s", exc, extra={"action": "insist"})
+                self._pause.wait(INSIST_S)
 
 
 def _encode_result(value: Any) -> bytes:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from warmlane.errors import ArtifactError, ModelNotFound
+from warmlane.errors import ArtifactError, ConfigurationError, ModelNotFound
 from warmlane.model import NAME, ModelRef
 from warmlane_workers.flavor.mlmodel import Artifact
 
@@ -31,6 +32,21 @@ class ModelStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._known: dict[str, tuple[int, list[int]]] = {}
+
+    def open(self) -> None:
+        """Make the root.
+
+        Raises:
+            ConfigurationError: that is impossible, or nothing can be written there.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as exc:
+            raise ConfigurationError(
+                f"WARMLANE_STORE: nothing can be written to {self.root} ({exc.strerror}); choose another directory"
+            ) from exc
 
     def publish(self, name: str, write: Callable[[Path], Artifact], job_id: str | None = None) -> tuple[int, Artifact]:
         """Write a new version of a model and make it visible; returns its number and description.
@@ -106,7 +122,8 @@ class ModelStore:
         versions = self.versions(ref.name)
         if ref.alias is not None or not versions or ref.version not in (None, *versions):
             raise ModelNotFound(
-                f"no model {str(ref)!r} in the store; `warmlane models` lists what is there", model=str(ref)
+                f"no model {str(ref)!r} in the store; `warmlane models` or `client.models()` lists what is there",
+                model=str(ref),
             )
         return ref.version or versions[-1]
 

@@ -63,10 +63,11 @@ class Unload:
 
     def obey(self, command: dict[str, Any]) -> None:
         """A control message arrived."""
-        if command.get("op") != "unload":
+        model, job_id = command.get("model"), command.get("job")
+        if command.get("op") != "unload" or not isinstance(model, str) or not isinstance(job_id, str):
             return
-        answer = codec.encode("reply", {"worker": self._worker_id, "bytes": self._free(str(command["model"]))})
-        key = self._names.replies(str(command["job"]))
+        answer = codec.encode("reply", {"worker": self._worker_id, "bytes": self._free(model)})
+        key = self._names.replies(job_id)
         with translated(self._store.url):
             pipe = self._client.pipeline()
             pipe.rpush(key, answer)

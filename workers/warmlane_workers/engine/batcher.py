@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import logging
 import threading
+import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -124,13 +125,15 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """Finish what waits, then end the device threads."""
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """Finish what waits, then end the device threads; whether they ended in time."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join()
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def submit(self, lane: Lane, rows: Sequence[Row]) -> None:
         """Queue rows; each row's future gets its output, or its error."""

@@ -1,7 +1,8 @@
 """The set of models that are loaded right now. Knows sizes and ages, not tensors: loading is passed in.
 
 Entries are leased: what is in use is never evicted. Loads are single-flight: whoever asks for a model that is being
-loaded waits for that load. Sizes count once they are measured, after the load.
+loaded waits for that load. Different models are loaded one after the other: transformers changes its own globals while
+it builds one, and at most one model is in memory beyond the budget. Sizes count once they are measured, after the load.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from warmlane.errors import CacheFull
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+#: How long a loaded model waits until models in use leave room for it, in seconds.
+PATIENCE_S = 60.0
 
 
 @dataclass(eq=False)
@@ -41,6 +45,7 @@ class WarmCache(Generic[K, V]):
         budget: bytes that the entries together may take.
         free: called with each value that leaves, outside the lock.
         on_change: called after entries came or went, outside the lock.
+        patience_s: how long a load waits for room that models in use take.
     """
 
     def __init__(
@@ -49,12 +54,16 @@ class WarmCache(Generic[K, V]):
         free: Callable[[V], None],
         on_change: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.budget = budget
         self._free = free
         self._on_change = on_change
         self._clock = clock
+        self._patience_s = patience_s
         self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._load_turn = threading.Lock()
         self._entries: dict[K, Entry[K, V]] = {}
         self._doomed: list[Entry[K, V]] = []
         self._loading: dict[K, Future[Entry[K, V]]] = {}
@@ -69,7 +78,7 @@ class WarmCache(Generic[K, V]):
             pin: keep it until it is unloaded.
 
         Raises:
-            CacheFull: it does not fit beside what is pinned or in use.
+            CacheFull: it does not fit beside what is pinned, or what stays in use.
         """
         entry = self._acquire(key, load, pin)
         try:
@@ -96,9 +105,10 @@ class WarmCache(Generic[K, V]):
 
     def _load(self, key: K, load: Callable[[], tuple[V, int]], pin: bool, loading: Future[Entry[K, V]]) -> Entry[K, V]:
         try:
-            value, size = load()
-            entry = Entry(key, value, size, next(self._serial), pin, self._clock(), leases=1)
-            evicted = self._admit(entry)
+            with self._load_turn:
+                value, size = load()
+                entry = Entry(key, value, size, next(self._serial), pin, self._clock(), leases=1)
+                evicted = self._admit(entry)
         except BaseException as exc:
             with self._lock:
                 del self._loading[key]
@@ -112,34 +122,43 @@ class WarmCache(Generic[K, V]):
         return entry
 
     def _admit(self, entry: Entry[K, V]) -> list[Entry[K, V]]:
-        """Make room for an entry and add it; what had to leave is returned."""
-        with self._lock:
-            spare = sorted(
-                (old for old in self._entries.values() if not old.leases and not old.pinned),
-                key=lambda old: old.last_used,
-            )
-            excess = sum(old.bytes for old in self._entries.values()) + entry.bytes - self.budget
-            evicted = []
-            while excess > 0 and spare:
-                evicted.append(spare.pop(0))
-                excess -= evicted[-1].bytes
-            if excess > 0:
-                full = True
-            else:
-                full = False
-                for old in evicted:
-                    del self._entries[old.key]
-                self._entries[entry.key] = entry
-                del self._loading[entry.key]
-        if full:
-            self._free(entry.value)
-            raise CacheFull(
-                f"the model takes {entry.bytes} bytes and does not fit beside those pinned or in use "
-                f"(budget {self.budget}); unload one, raise WARMLANE_CACHE_BYTES, or try again later",
-                bytes=entry.bytes,
-                budget=self.budget,
-            )
-        return evicted
+        """Make room for an entry and add it; what had to leave is returned. Waits for what is in use, not for pins."""
+        deadline = time.monotonic() + self._patience_s
+        with self._changed:
+            while True:
+                evicted = self._to_evict(entry.bytes)
+                if evicted is not None:
+                    for old in evicted:
+                        del self._entries[old.key]
+                    self._entries[entry.key] = entry
+                    del self._loading[entry.key]
+                    return evicted
+                pinned = sum(old.bytes for old in self._entries.values() if old.pinned)
+                left = deadline - time.monotonic()
+                if pinned + entry.bytes > self.budget or left <= 0:
+                    break
+                self._changed.wait(left)
+        self._free(entry.value)
+        raise CacheFull(
+            f"the model takes {entry.bytes} bytes and does not fit beside those pinned or in use "
+            f"(budget {self.budget}); unload one, raise WARMLANE_CACHE_BYTES, or try again later",
+            bytes=entry.bytes,
+            budget=self.budget,
+        )
+
+    def _to_evict(self, size: int) -> list[Entry[K, V]] | None:
+        """What has to leave for so many bytes, the longest unused first; None if that is not enough."""
+        spare = sorted(
+            (old for old in self._entries.values() if not old.leases and not old.pinned), key=lambda old: old.last_used
+        )
+        excess = sum(old.bytes for old in self._entries.values()) + size - self.budget
+        leaving: list[Entry[K, V]] = []
+        while excess > 0:
+            if not spare:
+                return None
+            leaving.append(spare.pop(0))
+            excess -= leaving[-1].bytes
+        return leaving
 
     def _release(self, entry: Entry[K, V]) -> None:
         with self._lock:
@@ -148,6 +167,8 @@ class WarmCache(Generic[K, V]):
             leave = not entry.leases and entry in self._doomed
             if leave:
                 self._doomed.remove(entry)
+            if not entry.leases:
+                self._changed.notify_all()  # it may be what a load waits for
         if leave:
             self._free(entry.value)
 
@@ -165,6 +186,7 @@ class WarmCache(Generic[K, V]):
                 del self._entries[entry.key]
             idle = [entry for entry in leaving if not entry.leases]
             self._doomed += [entry for entry in leaving if entry.leases]
+            self._changed.notify_all()
         for entry in idle:
             self._free(entry.value)
         if leaving:

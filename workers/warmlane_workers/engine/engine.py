@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 #: How often a job that waits for the device looks whether it was cancelled, and says how far it is, in seconds.
 _WATCH_S = 1.0
+#: How often a long job does the same while its rows are prepared.
+_REPORT_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,14 @@ class Engine:
     def start(self) -> None:
         self._batcher.start()
 
-    def stop(self) -> None:
-        self._batcher.stop()
+    def stop(self, timeout_s: float) -> bool:
+        """End the device threads; whether they ended in time."""
+        return self._batcher.stop(timeout_s)
 
     def predict(self, job: PredictJob, context: JobContext) -> Any:
         """One output for each row of the job."""
         key, artifact = self._find(job.model, job.dtype, prefer_warm=True)
+        tasks.check(artifact.task)
         check_inputs(artifact.signature, artifact.task, job.inputs)
         with self.cache.lease(key, lambda: self._load(key, artifact, context, trust=False)) as entry:
             task = self._task(entry.value)
@@ -90,14 +94,18 @@ class Engine:
 
     def _run(self, key: ModelKey, task: Task, rows: Sequence[Any], plan: Plan, context: JobContext) -> list[Any]:
         """The answer to each row. Outputs are finished as they come, so that a long job does not hold them all."""
-        prepared = [task.prepare(row, plan) for row in rows]
-        waiting = [Row(item, item.length) for item in prepared]
+        waiting: list[Row] = []
+        for index, row in enumerate(rows):
+            if index and not index % _REPORT_ROWS:
+                context.report(0.0, f"preparing {index}/{len(rows)}")
+            prepared = task.prepare(row, plan)
+            waiting.append(Row(prepared, prepared.length))
         pending: dict[Future[Any], int] = {row.future: index for index, row in enumerate(waiting)}
         budget = self.device.batch_tokens * task.budget_factor
         # The task object is part of the key: rows never meet those of an unloaded twin.
         lane = Lane((key, id(task), plan.group), lambda batch: task.forward(batch, plan), budget)
         self._batcher.submit(lane, waiting)
-        del prepared, waiting  # the batcher lets go of each row when it has run
+        del waiting  # the batcher lets go of each row when it has run
         answers: list[Any] = [None] * len(rows)
         try:
             while pending:

@@ -6,6 +6,7 @@ Source: the guide, "Saving a pipeline and loading components" and "Scale Inferen
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,10 @@ def load_model(
     return components if return_type == "components" else build_pipeline(components, **pipeline_kwargs)
 
 
+#: transformers patches its own classes and torch's default type while it builds a model: one at a time in a process.
+_BUILDING = threading.Lock()
+
+
 def load_components(
     path: str | os.PathLike[str], *, dtype: Any = None, device: str = "cpu", trust_remote_code: bool = False
 ) -> dict[str, Any]:
@@ -66,14 +71,15 @@ def load_components(
     components: dict[str, Any] = {"task": artifact.task}
     try:
         options = {} if chosen is None else {"dtype": chosen}
-        model, loading = _model_class(artifact).from_pretrained(
-            model_dir,
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-            ignore_mismatched_sizes=True,  # refused below, in words of ours
-            output_loading_info=True,
-            **options,
-        )
+        with _BUILDING:
+            model, loading = _model_class(artifact).from_pretrained(
+                model_dir,
+                use_safetensors=True,
+                trust_remote_code=trust_remote_code,
+                ignore_mismatched_sizes=True,  # refused below, in words of ours
+                output_loading_info=True,
+                **options,
+            )
         _refuse_random(model, loading, artifact.task)
         components["model"] = model.eval().to(device)
         for name in artifact.components:
@@ -146,12 +152,13 @@ def _refuse_random(model: Any, loading: Any, task: str) -> None:
     """transformers puts random weights where the files have none that fit; an answer of these would be noise."""
     if loading["mismatched_keys"]:
         raise ArtifactError("the weights do not fit the model's configuration; save the model again")
-    if model.base_model is model:
-        return  # what may be missing is a pooler that nobody asks
-    head = sorted(key for key in loading["missing_keys"] if not key.startswith(f"{model.base_model_prefix}."))
-    if head:
+    # A base model is saved with or without its pooler, and features are taken before it.
+    unasked = ("pooler.",) if model.base_model is model else ()
+    missing = sorted(key for key in loading["missing_keys"] if not key.startswith(unasked))
+    if missing:
         raise ArtifactError(
-            f"the weights have no {head[0]!r}, so this model was never trained for {task}; save one that was"
+            f"the weights have no {missing[0]!r}: they are incomplete, or this model was never trained for {task}; "
+            "save one that is whole"
         )
 
 

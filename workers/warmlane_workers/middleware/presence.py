@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from dramatiq import Broker, Middleware, Worker
 
-from warmlane.errors import ServerUnreachable
+from warmlane.errors import WarmlaneError
 from warmlane.keys import HEARTBEAT_S
 from warmlane.ops import Beat, Leave
 from warmlane.results import WorkerInfo
@@ -36,14 +36,17 @@ class Presence(Middleware):
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         self._stopped.set()
         self._thread.join(timeout=5)
-        self._store.run(Leave(self._describe().id))
+        try:
+            self._store.run(Leave(self._describe().id))
+        except WarmlaneError as exc:  # then its word expires
+            logger.warning("no farewell: %s", exc, extra={"action": "leave_lost"})
 
     def beat(self) -> None:
         """Tell the registry now; a server that is away hears it later."""
         try:
             self._store.run(Beat(self._describe()))
-        except ServerUnreachable:
-            logger.warning("no heartbeat: the server is away", extra={"action": "beat_lost"})
+        except WarmlaneError as exc:
+            logger.warning("no heartbeat: %s", exc, extra={"action": "beat_lost"})
 
     def _run(self) -> None:
         while True:

@@ -17,14 +17,22 @@ TASKS = {
 }
 
 
+def check(task: str) -> None:
+    """Whether this release can predict with a task, before its model is loaded.
+
+    Raises:
+        UnsupportedTask: it cannot.
+    """
+    if task not in TASKS:
+        raise UnsupportedTask(f"predict does not know the task {task!r} yet; it knows {', '.join(TASKS)}", task=task)
+
+
 def implementation(task: str, components: dict[str, Any]) -> Task:
     """The task's implementation over loaded components.
 
     Raises:
         UnsupportedTask: this release cannot predict with it.
     """
-    path = TASKS.get(task)
-    if path is None:
-        raise UnsupportedTask(f"predict does not know the task {task!r} yet; it knows {', '.join(TASKS)}", task=task)
-    made: Task = pkgutil.resolve_name(path)(components)
+    check(task)
+    made: Task = pkgutil.resolve_name(TASKS[task])(components)
     return made

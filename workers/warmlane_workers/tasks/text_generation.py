@@ -17,8 +17,14 @@ from warmlane_workers.tasks.base import TRUNCATIONS, PipelineTask, Plan, Prepare
 _OWN = frozenset(
     {"return_full_text", "clean_up_tokenization_spaces", "prefix", "stop_sequence", "truncation", "add_special_tokens"}
 )
-#: Generation settings that are internal, or would name code or files.
-_CLOSED = frozenset({"transformers_version", "generation_kwargs", "compile_config", "watermarking_config"})
+#: Generation settings that are internal, would name code or files, or need objects that do not travel.
+_CLOSED = frozenset(
+    {
+        *("transformers_version", "generation_kwargs", "compile_config", "watermarking_config"),
+        *("cache_implementation", "cache_config", "constraints", "force_words_ids", "num_beam_groups"),
+        *("dola_layers", "token_healing", "is_assistant", "assistant_early_exit", "prompt_lookup_num_tokens"),
+    }
+)
 #: Settings that count a row's tokens or look at them, with the value that switches each off. Padding would count too.
 _SEES_PADDING: Mapping[str, Any] = {
     "max_length": None,
@@ -30,7 +36,6 @@ _SEES_PADDING: Mapping[str, Any] = {
     "exponential_decay_length_penalty": None,
     "sequence_bias": None,
     "bad_words_ids": None,
-    "prompt_lookup_num_tokens": None,
 }
 #: Settings that are whole numbers with the least they may be, and those that are numbers above 0.
 _WHOLE = {"max_new_tokens": 1, "max_length": 1, "min_new_tokens": 0, "min_length": 0, "num_beams": 1, "top_k": 0}
@@ -58,6 +63,8 @@ class TextGeneration(PipelineTask):
         self.check_params(params)
         _check_values(params)
         plan = super().plan(params)
+        if params.get("stop_strings"):
+            plan = replace(plan, forward={**plan.forward, "tokenizer": self.tokenizer})
         if params.get("truncation") and "max_length" not in params and self.max_length is not None:
             new = self._new_tokens(plan, 0) if self._positions_end else params.get("max_new_tokens") or 0
             room = max(1, self.max_length - new)
@@ -110,7 +117,15 @@ class TextGeneration(PipelineTask):
 
     def _generate(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
         # `generate` must not see another batch's settings: the mappings of a plan are shared, so it gets copies.
-        output = self.pipeline.forward(self.collate(batch), **dict(plan.forward))
+        try:
+            output = self.pipeline.forward(self.collate(batch), **dict(plan.forward))
+        except (ValueError, TypeError) as exc:
+            if not plan.group:
+                raise
+            raise InvalidParams(
+                f"params: the model cannot generate with these ({type(exc).__name__}); check their types and ranges",
+                field="params",
+            ) from exc
         return [
             {
                 "generated_sequence": output["generated_sequence"][index : index + 1],  # (1, 1, padded prompt + new)
