@@ -17,7 +17,7 @@ from tests.fleet import Fleet, minilm
 def warmlane(fleet: Fleet, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "warmlane.cli", *arguments],
-        env=fleet.env,
+        env={**fleet.env, "WARMLANE_CONNECT_TIMEOUT": "1"},
         input=stdin,
         capture_output=True,
         text=True,

@@ -19,6 +19,12 @@ JOB_ID = "0" * 32
 PREDICT = PredictJob(model="echo", inputs=["a very secret text"])
 
 
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that does not take an outcome is asked again at once."""
+    monkeypatch.setattr("warmlane_workers.lifecycle.INSIST_S", 0.0)
+
+
 class Store:
     """Answers as told, and remembers what it was asked.
 
