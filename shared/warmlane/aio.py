@@ -9,7 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from warmlane import jobs
-from warmlane._wire import Flow, Pause, Requests, Slot, Slots, Wire
+from warmlane._requests import Requests
+from warmlane._slots import Pause, Slot, Slots
+from warmlane._wire import Flow, Wire
 from warmlane.jobs import Job as JobRequest
 from warmlane.keys import Keys
 from warmlane.ops import Op, Submit, Watch

@@ -16,7 +16,7 @@ import pytest
 
 import warmlane
 from warmlane import Client, NDArray, Settings, State, Table
-from warmlane._wire import Slot
+from warmlane._slots import Slot
 from warmlane.cli import main
 from warmlane.errors import DeviceError, JobExpired, SourceError, WarmlaneError
 from warmlane.jobs import LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob

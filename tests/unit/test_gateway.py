@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
 
 from warmlane import codec, errors
-from warmlane._wire import Slot, Slots
+from warmlane._slots import Slot, Slots
 from warmlane.aio import AsyncClient
 from warmlane.codec import LIMITS
 from warmlane.errors import CodecError, InvalidInput, PayloadTooLarge, ServerUnreachable, WarmlaneError

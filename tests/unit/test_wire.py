@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from warmlane import Settings, codec
-from warmlane._wire import MODEL_INFO_TTL_S, RECHECK_S, Flow, Pause, Slot, Slots, Wire
+from warmlane._slots import Pause, Slot, Slots
+from warmlane._wire import MODEL_INFO_TTL_S, RECHECK_S, Flow, Wire
 from warmlane.errors import (
     InternalError,
     JobCancelled,

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from warmlane._wire import Slot, Slots
+from warmlane._slots import Slot, Slots
 from warmlane.ops import Op
 
 R = TypeVar("R")

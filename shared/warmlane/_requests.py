@@ -1,0 +1,100 @@
+"""The requests that both clients take, as methods that end in `submit`. Knows jobs, neither flows nor connections."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Generic, TypeVar
+
+from warmlane.jobs import Job, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
+
+J = TypeVar("J", covariant=True)
+
+
+class Requests(Generic[J]):
+    """The requests that both clients take, each ending in `submit`, which returns the client's kind of handle."""
+
+    def submit(self, job: Job) -> J:
+        """Enqueue a job and return its handle."""
+        raise NotImplementedError
+
+    def predict(self, model: str, inputs: Any, *, params: dict[str, Any] | None = None, dtype: str | None = None) -> J:
+        """Answer `inputs` (one row, or a list of rows) with a model.
+
+        Args:
+            model: `name`, `name/3` or `name@alias`.
+            params: keyword arguments of the pipeline, e.g. `{"top_k": 2}` or `{"max_new_tokens": 32}`.
+            dtype: `float32 float16 bfloat16 float64`; default: as the model is warm, else as it was saved.
+
+        The result has one output a row, in order: a `Table` (label, score) for classification, a list of str for
+        generation, an ndarray for the features of one text and a list of ndarrays for a list of texts.
+
+        Raises:
+            ModelNotFound, SchemaError: before anything is enqueued, where this side can know.
+        """
+        return self.submit(PredictJob(model=model, inputs=inputs, params=params or {}, dtype=dtype))
+
+    def load(
+        self,
+        model: str,
+        *,
+        dtype: str | None = None,
+        return_type: str = "pipeline",
+        pin: bool = False,
+        trust_remote_code: bool = False,
+    ) -> J:
+        """Warm a model. The result tells what was loaded: class names, recorded and effective dtype, device, bytes."""
+        return self.submit(
+            LoadJob(model=model, dtype=dtype, return_type=return_type, pin=pin, trust_remote_code=trust_remote_code)
+        )
+
+    def unload(self, model: str) -> J:
+        """Free a model on every worker that holds it, pinned or not. The result tells the bytes freed by each."""
+        return self.submit(UnloadJob(model=model))
+
+    def save(
+        self,
+        name: str,
+        source: str | os.PathLike[str] | dict[str, str],
+        *,
+        task: str | None = None,
+        dtype: str | None = None,
+        save_pretrained: bool = True,
+        revision: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        trust_remote_code: bool = False,
+    ) -> J:
+        """Publish a new version of a model in the model store.
+
+        Args:
+            source: a checkpoint directory, an MLflow model directory, a hub id, or a dict of components. A directory
+                that exists here is sent as an absolute path; the worker must see it and allow it.
+            save_pretrained: False stores the hub's name and commit instead of the weights.
+
+        The result has `model` (`name/version`), `task`, `dtype`, `bytes`.
+        """
+        return self.submit(
+            SaveJob(
+                name=name,
+                source=_absolute(source),
+                task=task,
+                dtype=dtype,
+                save_pretrained=save_pretrained,
+                revision=revision,
+                metadata=metadata or {},
+                trust_remote_code=trust_remote_code,
+            )
+        )
+
+    def persist(self, model: str) -> J:
+        """Fetch the weights of a model that was saved by reference into the model store."""
+        return self.submit(PersistJob(model=model))
+
+
+def _absolute(source: str | os.PathLike[str] | dict[str, str]) -> str | dict[str, str]:
+    """Local directories as absolute paths: the worker has another working directory. Hub ids stay as they are."""
+    if isinstance(source, dict):
+        return {name: str(_absolute(part)) for name, part in source.items()}
+    if not isinstance(source, str | os.PathLike):
+        return source
+    text = os.path.expanduser(os.fspath(source))
+    return os.path.abspath(text) if os.path.isdir(text) else text

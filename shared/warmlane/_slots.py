@@ -1,0 +1,79 @@
+"""The inbox of one client: who waits for which job. Knows events and outcomes, no connection."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from warmlane import jobs
+from warmlane.errors import CodecError
+from warmlane.records import Outcome
+
+
+class Event(Protocol):
+    """The part of `threading.Event` and `asyncio.Event` that the core touches."""
+
+    def set(self) -> None: ...
+    def clear(self) -> None: ...
+
+
+@dataclass(eq=False)
+class Slot:
+    """One job that this process waits for, or may.
+
+    Attributes:
+        told: the outcome will come to our inbox, or has come; False when the record has to be read first.
+    """
+
+    wake: Any
+    told: bool = False
+    outcome: Outcome | None = None
+
+
+class Slots:
+    """The inbox of one client: job id -> slot, for as long as somebody holds the slot. Thread-safe."""
+
+    def __init__(self, new_event: Callable[[], Event]) -> None:
+        self.id = jobs.new_id()
+        self._new_event = new_event
+        self._open: weakref.WeakValueDictionary[str, Slot] = weakref.WeakValueDictionary()
+        self._lock = threading.Lock()
+
+    def open(self, job_id: str) -> Slot:
+        with self._lock:
+            slot = self._open.get(job_id)
+            if slot is None:
+                slot = self._open[job_id] = Slot(self._new_event())
+            return slot
+
+    def deliver(self, event: bytes) -> None:
+        """An event arrived at the inbox. One that cannot be read may have been for anybody."""
+        try:
+            job_id, outcome = Outcome.from_event(event)
+        except CodecError:  # of a newer release, or of another program; it must not end the one who listens
+            self.doubt()
+            return
+        with self._lock:
+            slot = self._open.get(job_id)
+        if slot is not None:
+            slot.outcome = outcome
+            slot.wake.set()
+
+    def doubt(self) -> None:
+        """The inbox was deaf for a while: everybody who waits has to read the record again."""
+        with self._lock:
+            slots = list(self._open.values())
+        for slot in slots:
+            slot.told = False
+            slot.wake.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait until the slot's event is set, for at most so many seconds."""
+
+    slot: Slot
+    seconds: float
