@@ -173,3 +173,21 @@ def test_a_second_signal_stops_at_once_and_nothing_is_lost(fleet: Fleet) -> None
         fleet.start_worker(ready=False)
         for job in long:
             assert len(job.result(timeout=START_S)) == len(ROWS) * 40
+
+
+def test_a_drain_that_takes_too_long_gives_back_what_runs(fleet: Fleet) -> None:
+    """After `WARMLANE_DRAIN_TIMEOUT` the worker leaves all the same, and its jobs lie in the queue again."""
+    worker = fleet.start_worker("--drain-timeout", "1")
+    with fleet.client() as client:
+        client.save("minilm", minilm()).result(timeout=60)
+        client.load("minilm").result(timeout=60)
+        jobs = [client.predict("minilm", ROWS * 1000, params={"pooling": "mean"}) for _ in range(2)]
+        running = threading.Event()
+        while any(job.status().state is not State.RUNNING for job in jobs):
+            running.wait(0.05)
+        began = time.monotonic()
+        assert fleet.stop_worker(worker) == 0
+        assert time.monotonic() - began < 20
+        server = client._transport._store.client  # type: ignore[attr-defined]
+        assert server.llen(Keys().queue("predict")) == 2
+        assert {job.cancel() for job in jobs} == {State.RUNNING}  # as far as the record knows, until it is taken again

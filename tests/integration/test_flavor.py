@@ -185,31 +185,32 @@ def test_echo_has_no_weights(target: Path) -> None:
     assert not (target / "model").exists()
 
 
-@pytest.mark.parametrize("task", GOLDEN_TASKS)
-def test_a_directory_that_mlflow_wrote_answers_as_in_mlflow(task: str) -> None:
-    """A directory of MLflow 2.14 under transformers 4 loads under 5 and gives the outputs that were recorded there."""
-    recorded = json.loads((GOLDEN / f"{task}.json").read_text())
-    pipe = load_model(GOLDEN / task)
-    options = Artifact.read(GOLDEN / task).model_config
-    for run in recorded["runs"]:
-        outputs = pipe(run["input"] if isinstance(run["input"], list) else [run["input"]], **options)
-        if task == "text-generation":
-            assert [output[0]["generated_text"] for output in outputs] == run["output"]
-        else:
-            table = run["output"]["__table__"]
-            assert [output["label"] for output in outputs] == table["label"]
-            assert [output["score"] for output in outputs] == pytest.approx(table["score"], abs=1e-5)
+if GOLDEN_TASKS:  # they lie beside the project, on the machines of its developers and of CI
 
+    @pytest.mark.parametrize("task", GOLDEN_TASKS)
+    def test_a_directory_that_mlflow_wrote_answers_as_in_mlflow(task: str) -> None:
+        """A directory of MLflow 2.14 under transformers 4 loads under 5 and gives the outputs recorded there."""
+        recorded = json.loads((GOLDEN / f"{task}.json").read_text())
+        pipe = load_model(GOLDEN / task)
+        options = Artifact.read(GOLDEN / task).model_config
+        for run in recorded["runs"]:
+            outputs = pipe(run["input"] if isinstance(run["input"], list) else [run["input"]], **options)
+            if task == "text-generation":
+                assert [output[0]["generated_text"] for output in outputs] == run["output"]
+            else:
+                table = run["output"]["__table__"]
+                assert [output["label"] for output in outputs] == table["label"]
+                assert [output["score"] for output in outputs] == pytest.approx(table["score"], abs=1e-5)
 
-@pytest.mark.parametrize("task", GOLDEN_TASKS)
-def test_a_directory_that_mlflow_wrote_is_taken_as_it_is(task: str, target: Path) -> None:
-    """Saving an MLflow directory copies it, byte for byte but for one key in its MLmodel."""
-    save_model(GOLDEN / task, target, own={"job": "1"})
-    assert files(target) == files(GOLDEN / task)
-    for name in files(target) - {"MLmodel"}:
-        assert (target / name).read_bytes() == (GOLDEN / task / name).read_bytes()
-    assert conf(target) == {**conf(GOLDEN / task), "warmlane": {"job": "1"}}
-    assert answer(task, load_model(target)) == answer(task, load_model(GOLDEN / task))
+    @pytest.mark.parametrize("task", GOLDEN_TASKS)
+    def test_a_directory_that_mlflow_wrote_is_taken_as_it_is(task: str, target: Path) -> None:
+        """Saving an MLflow directory copies it, byte for byte but for one key in its MLmodel."""
+        save_model(GOLDEN / task, target, own={"job": "1"})
+        assert files(target) == files(GOLDEN / task)
+        for name in files(target) - {"MLmodel"}:
+            assert (target / name).read_bytes() == (GOLDEN / task / name).read_bytes()
+        assert conf(target) == {**conf(GOLDEN / task), "warmlane": {"job": "1"}}
+        assert answer(task, load_model(target)) == answer(task, load_model(GOLDEN / task))
 
 
 def test_our_own_directory_is_an_mlflow_directory_too(artifact: Path, target: Path) -> None:
