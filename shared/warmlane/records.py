@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from warmlane import codec
-from warmlane.errors import CodecError, InternalError, WarmlaneError
+from warmlane.errors import CodecError, InternalError, JobCancelled, JobExpired, WarmlaneError
 from warmlane.results import Attempt, JobStatus, ModelInfo, Progress, State, WarmModel, WorkerInfo
 
 #: A result up to this size travels inside the event that says it is there; a larger one is fetched.
@@ -25,6 +25,20 @@ class Outcome:
     state: State
     result: bytes | None = field(default=None, repr=False)
     error: Mapping[str, Any] | None = None
+
+    @classmethod
+    def failed(cls, error: WarmlaneError, travelled: Mapping[str, Any] | None = None) -> Outcome:
+        """How a job ended that an error ended.
+
+        Args:
+            travelled: the error as it travels, where that is not `error.to_dict()`.
+        """
+        state = State.FAILED
+        if isinstance(error, JobCancelled):
+            state = State.CANCELLED
+        elif isinstance(error, JobExpired):
+            state = State.EXPIRED
+        return cls(state, error=error.to_dict() if travelled is None else travelled)
 
     def event(self, job_id: str) -> bytes:
         """The outcome as it is published to those who wait."""

@@ -86,6 +86,21 @@ class _Refused(Exception):
         self.refusal = refusal
 
 
+@contextlib.contextmanager
+def _final_errors(deadline: float) -> Iterator[None]:
+    """An error inside that no further try can mend becomes `_Refused`."""
+    try:
+        yield
+    except redis.TimeoutError as exc:
+        if time.monotonic() > deadline:
+            raise _Refused(exc) from None
+        raise
+    except redis.ConnectionError as exc:
+        if (refusal := _refusal(exc)) is not None:
+            raise _Refused(refusal) from None
+        raise
+
+
 class _Retry(Retry):
     """Tries again when the connection is lost, and not when the user or password is refused, nor past a silent time.
 
@@ -99,16 +114,8 @@ class _Retry(Retry):
         deadline = time.monotonic() + self.silent_s
 
         def once() -> Any:
-            try:
+            with _final_errors(deadline):
                 return do()
-            except redis.TimeoutError as exc:
-                if time.monotonic() > deadline:
-                    raise _Refused(exc) from None
-                raise
-            except redis.ConnectionError as exc:
-                if (refusal := _refusal(exc)) is not None:
-                    raise _Refused(refusal) from None
-                raise
 
         try:
             return super().call_with_retry(once, *args, **options)
@@ -126,16 +133,8 @@ class _AsyncRetry(AsyncRetry):
         deadline = time.monotonic() + self.silent_s
 
         async def once() -> Any:
-            try:
+            with _final_errors(deadline):
                 return await do()
-            except redis.TimeoutError as exc:
-                if time.monotonic() > deadline:
-                    raise _Refused(exc) from None
-                raise
-            except redis.ConnectionError as exc:
-                if (refusal := _refusal(exc)) is not None:
-                    raise _Refused(refusal) from None
-                raise
 
         try:
             return await super().call_with_retry(once, *args, **options)

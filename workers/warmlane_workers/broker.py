@@ -182,28 +182,24 @@ class LaneConsumer(Consumer):
             message = self._decode(data)
             if message is not None:
                 self._fetched.append(message)
+            else:  # its id is not known here; the sweep finds it among ours and moves it to the dead letters
+                self._sweep_at = 0.0
+                self._bell.set()
 
     def _decode(self, data: bytes | None) -> JobMessage | None:
         try:
             message = JobMessage.decode(data or b"")
         except DecodeError:
-            message = None
-        if message is None or message.queue_name != self.queue_name:
-            # Its id is not known here; the sweep finds it among ours and moves it to the dead letters.
-            self._sweep_at = 0.0
-            self._bell.set()
             return None
-        return message
+        return message if message.queue_name == self.queue_name else None
 
     def _sweep(self) -> None:
         """Bring back what the server counts as ours but we do not hold."""
-        self._sweep_at = time.monotonic() + SWEEP_S
         names, client = self.broker.names, self.broker.client
         ours: Any = client.smembers(names.acks(self.broker.broker_id, self.queue_name))
         acks = {item.decode() for item in ours}
-        orphans = sorted(acks - self._held)
         back: list[str] = []
-        for message_id in orphans:
+        for message_id in sorted(acks - self._held):
             data: Any = client.hget(names.messages(self.queue_name), message_id)
             if data is None:
                 self.broker.do_ack(self.queue_name, message_id)

@@ -20,7 +20,6 @@ from warmlane.errors import (
     ConfigurationError,
     InternalError,
     JobCancelled,
-    JobExpired,
     PayloadTooLarge,
     PoisonJob,
     ServerUnreachable,
@@ -122,10 +121,10 @@ class Lifecycle:
         if verdict in ("missing", "final"):
             return
         if verdict == "cancelled":
-            outcome = _failure(JobCancelled(f"job {job_id} was cancelled", id=job_id))
+            outcome = Outcome.failed(JobCancelled(f"job {job_id} was cancelled", id=job_id))
         elif verdict == "poison":
             message = f"job {job_id} lost its worker {attempt} times and is not tried again"
-            outcome = _failure(PoisonJob(message, id=job_id))
+            outcome = Outcome.failed(PoisonJob(message, id=job_id))
         else:
             with self._lock:
                 self._running += 1
@@ -140,14 +139,14 @@ class Lifecycle:
 
     def fail(self, job_id: str, error: WarmlaneError) -> None:
         """Commit an error of a job whose message is dealt with already."""
-        self._insist(Finish(job_id, _failure(error), self._result_ttl_s))
+        self._insist(Finish(job_id, Outcome.failed(error), self._result_ttl_s))
 
     def _run(self, job: Job, context: JobContext) -> Outcome:
         try:
             value = self._handlers[job.kind](job, context)
             return Outcome(State.SUCCEEDED, _encode_result(value))
         except WarmlaneError as exc:
-            return _failure(exc)
+            return Outcome.failed(exc)
         except Exception as exc:  # noqa: BLE001 - whatever a library raises must become the job's outcome
             # The text of a foreign error may quote the payload: callers and logs get its class and its place only.
             logger.error(
@@ -158,7 +157,7 @@ class Lifecycle:
                 extra={"action": "job_failed", "job_id": context.job_id},
             )
             message = f"{type(exc).__name__} in the worker; its log has the place under this job's id"
-            return _failure(InternalError(message, id=context.job_id, worker=self._worker_id))
+            return Outcome.failed(InternalError(message, id=context.job_id, worker=self._worker_id))
 
     def _insist(self, op: Op[R]) -> R:
         while True:
@@ -177,12 +176,3 @@ def _encode_result(value: Any) -> bytes:
         if "limit" not in exc.details:
             raise
         raise PayloadTooLarge(f"the result is too large ({exc.message}); send fewer rows in a job") from exc
-
-
-def _failure(error: WarmlaneError) -> Outcome:
-    state = State.FAILED
-    if isinstance(error, JobCancelled):
-        state = State.CANCELLED
-    elif isinstance(error, JobExpired):
-        state = State.EXPIRED
-    return Outcome(state, error=error.to_dict())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from warmlane import codec
-from warmlane.errors import CodecError, JobCancelled, JobExpired, JobNotFound, WarmlaneError
+from warmlane.errors import CodecError, JobNotFound, WarmlaneError
 from warmlane.jobs import Job, JobMessage
 from warmlane.ops import Cancel, Submit, Watch
 from warmlane.records import Outcome, encode_error
@@ -136,9 +136,4 @@ def failure(error: WarmlaneError) -> Outcome:
         travelled: dict[str, Any] = codec.decode("error", encode_error(error))
     except CodecError as exc:
         travelled = exc.to_dict()
-    state = State.FAILED
-    if isinstance(error, JobCancelled):
-        state = State.CANCELLED
-    elif isinstance(error, JobExpired):
-        state = State.EXPIRED
-    return Outcome(state, error=travelled)
+    return Outcome.failed(error, travelled)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
+import torch
 import transformers
 
 from warmlane.errors import ArtifactError, InvalidInput, MissingExtra
@@ -18,15 +19,8 @@ from warmlane.jobs import RETURN_TYPES
 from warmlane.model import dtype_name
 from warmlane_workers.flavor import hub
 from warmlane_workers.flavor.mlmodel import COMPONENTS_DIR, MODEL_DIR, Artifact
-from warmlane_workers.flavor.pipelines import model_class
-from warmlane_workers.flavor.save import torch_dtype
+from warmlane_workers.flavor.pipelines import READERS, model_class
 from warmlane_workers.flavor.source import BYTE_TOKENIZERS, has_tokenizer
-
-_AUTO: dict[str, Any] = {
-    "tokenizer": transformers.AutoTokenizer,
-    "feature_extractor": transformers.AutoFeatureExtractor,
-    "image_processor": transformers.AutoImageProcessor,
-}
 
 
 def load_model(
@@ -66,11 +60,11 @@ def load_components(
     """`{"task", "model", "tokenizer", …}`; the model is in evaluation mode on its device."""
     directory = Path(path)
     artifact = Artifact.read(directory)
-    chosen = torch_dtype(dtype_name(dtype) or _recorded_dtype(artifact))
+    chosen = dtype_name(dtype) or _recorded_dtype(artifact)
     model_dir = _model_dir(directory, artifact)
     components: dict[str, Any] = {"task": artifact.task}
     try:
-        options = {} if chosen is None else {"dtype": chosen}
+        options = {} if chosen is None else {"dtype": getattr(torch, chosen)}
         with _BUILDING:
             model, loading = _model_class(artifact).from_pretrained(
                 model_dir,
@@ -83,9 +77,9 @@ def load_components(
         _refuse_random(model, loading, artifact.task)
         components["model"] = model.eval().to(device)
         for name in artifact.components:
-            if name in _AUTO:
+            if name in READERS:
                 origin = _component_dir(directory, artifact, name)
-                components[name] = _AUTO[name].from_pretrained(origin, trust_remote_code=trust_remote_code)
+                components[name] = READERS[name].from_pretrained(origin, trust_remote_code=trust_remote_code)
     except safetensors.SafetensorError as exc:
         raise ArtifactError("the weights are damaged (not readable as safetensors); save the model again") from exc
     except ImportError as exc:

@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from warmlane_workers.flavor import hub
-from warmlane_workers.flavor.load import _AUTO
 from warmlane_workers.flavor.mlmodel import COMPONENTS_DIR, MODEL_DIR, Artifact
-from warmlane_workers.flavor.save import Report, _silent
+from warmlane_workers.flavor.pipelines import READERS
+from warmlane_workers.flavor.save import Report, silent
 from warmlane_workers.flavor.source import Checkpoint
 
 
-def persist_pretrained_model(path: str | os.PathLike[str], *, report: Report = _silent) -> Artifact:
+def persist_pretrained_model(path: str | os.PathLike[str], *, report: Report = silent) -> Artifact:
     """Fetch a model's weights and components at their recorded commits into its directory.
 
     A no-op for an artifact that has weights.
@@ -40,7 +40,7 @@ def persist_pretrained_model(path: str | os.PathLike[str], *, report: Report = _
         Checkpoint(snapshot, artifact.source_name, snapshot.name, roots).copy_to(beside / MODEL_DIR)
         for name, (repo, revision) in artifact.component_sources.items():
             origin = hub.snapshot(repo, revision, hub.LIGHT_FILES)
-            _AUTO[name].from_pretrained(origin).save_pretrained(beside / COMPONENTS_DIR / name)
+            READERS[name].from_pretrained(origin).save_pretrained(beside / COMPONENTS_DIR / name)
         report(0.9, "publishing")
         for part in (MODEL_DIR, COMPONENTS_DIR):
             if (beside / part).exists():

@@ -1,4 +1,4 @@
-"""Task name -> pipeline class and model classes, as the transformers that is installed knows them."""
+"""What the transformers that is installed knows: task -> pipeline and model classes, component -> its reader."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
+from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from warmlane.errors import UnsupportedTask
+
+#: Component -> the class that reads it from a directory.
+READERS: Mapping[str, Any] = {
+    "tokenizer": AutoTokenizer,
+    "feature_extractor": AutoFeatureExtractor,
+    "image_processor": AutoImageProcessor,
+}
 
 
 def canonical(task: str) -> str:

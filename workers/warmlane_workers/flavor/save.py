@@ -12,9 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
-from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer, Pipeline, PreTrainedModel
+from transformers import Pipeline, PreTrainedModel
 
 from warmlane import signature as signatures
 from warmlane.errors import InvalidInput, MissingExtra, SourceError
@@ -22,7 +21,7 @@ from warmlane.jobs import COMPONENTS
 from warmlane.model import dtype_name
 from warmlane_workers.flavor import hub, requirements, source
 from warmlane_workers.flavor.mlmodel import COMPONENTS_DIR, FILE, MODEL_DIR, Artifact
-from warmlane_workers.flavor.pipelines import canonical, model_type, pipeline_class
+from warmlane_workers.flavor.pipelines import READERS, canonical, model_type, pipeline_class
 from warmlane_workers.flavor.source import Checkpoint
 
 #: Guide: "MLflow by default uses a 500 MB max_shard_size"; the same environment variable overrides it.
@@ -32,16 +31,10 @@ DIAGNOSTIC_TASKS = {"echo"}
 #: The source that saves one: `warmlane:echo`.
 DIAGNOSTIC_SCHEME = "warmlane:"
 
-_READERS: Mapping[str, Any] = {
-    "tokenizer": AutoTokenizer,
-    "feature_extractor": AutoFeatureExtractor,
-    "image_processor": AutoImageProcessor,
-}
-
 Report = Callable[[float, str], None]
 
 
-def _silent(fraction: float, phase: str) -> None:
+def silent(fraction: float, phase: str) -> None:
     """Progress that nobody asked for."""
 
 
@@ -58,7 +51,7 @@ def save_model(
     model_config: Mapping[str, Any] | None = None,
     source_roots: tuple[Path, ...] = (Path("/"),),
     own: Mapping[str, Any] | None = None,
-    report: Report = _silent,
+    report: Report = silent,
 ) -> Artifact:
     """Write a model directory at `path`.
 
@@ -194,11 +187,11 @@ def _describe(parts: dict[str, Any], task: str | None, dtype: str | None, save_p
         source_name=name,
         source_revision=model.revision if isinstance(model, Checkpoint) else None,
         has_weights=save_pretrained,
-        components={key: _class_name(key, part) for key, part in parts.items() if key in _READERS},
+        components={key: _class_name(key, part) for key, part in parts.items() if key in READERS},
         component_sources={
             key: (part.name, part.revision)
             for key, part in parts.items()
-            if key in _READERS and isinstance(part, Checkpoint) and part.revision
+            if key in READERS and isinstance(part, Checkpoint) and part.revision
         },
     )
 
@@ -230,7 +223,7 @@ def _read(key: str, part: Any) -> Any:
     for path in part.directory.iterdir():
         part.resolve(path)
     try:
-        return _READERS[key].from_pretrained(part.directory, trust_remote_code=False)
+        return READERS[key].from_pretrained(part.directory, trust_remote_code=False)
     except ImportError as exc:
         raise MissingExtra(
             f"the {key} needs a package that is not installed: {str(exc).strip().splitlines()[0]}"
@@ -250,7 +243,7 @@ def _write_parts(parts: dict[str, Any], target: Path, save_pretrained: bool, rep
         shard = os.environ.get("MLFLOW_HUGGINGFACE_MODEL_MAX_SHARD_SIZE", MAX_SHARD_SIZE)
         model.save_pretrained(target / MODEL_DIR, max_shard_size=shard)
     report(0.8, "writing components")
-    for key in _READERS:
+    for key in READERS:
         if key in parts:
             _read(key, parts[key]).save_pretrained(target / COMPONENTS_DIR / key)
     return sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
@@ -299,8 +292,3 @@ def _import(origin: Path, target: Path, own: dict[str, Any], roots: tuple[Path, 
     document["flavors"]["transformers"]["warmlane"] = own
     (target / FILE).write_text(yaml.safe_dump(document, sort_keys=True, allow_unicode=True), encoding="utf-8")
     return Artifact.read(target)
-
-
-def torch_dtype(name: str | None) -> torch.dtype | None:
-    """A short name as torch's own."""
-    return None if name is None else getattr(torch, name)
