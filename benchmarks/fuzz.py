@@ -24,8 +24,9 @@ from dramatiq.errors import DecodeError
 
 from warmlane import codec
 from warmlane.errors import CodecError, SourceError
-from warmlane.jobs import Job, JobMessage, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
+from warmlane.jobs import Job, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
 from warmlane.keys import Keys
+from warmlane.message import JobMessage
 from warmlane.ops import Beat, PublishModel, ReadModel, ReadWorkers, Watch
 from warmlane.records import Outcome, encode_error
 from warmlane.results import ModelInfo, NDArray, State, Table, WarmModel, WorkerInfo

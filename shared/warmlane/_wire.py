@@ -22,7 +22,8 @@ from warmlane.errors import (
     ResultTimeout,
     ServerUnreachable,
 )
-from warmlane.jobs import Job, JobMessage, PredictJob
+from warmlane.jobs import Job, PredictJob
+from warmlane.message import JobMessage
 from warmlane.model import ModelRef
 from warmlane.ops import Cancel, Op, ReadModel, ReadModels, ReadWorkers, Submit, Watch
 from warmlane.records import Outcome

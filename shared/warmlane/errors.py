@@ -9,12 +9,38 @@
     │   ├── SchemaError             the inputs do not fit the model's signature
     │   ├── InvalidParams           an unknown or ill-typed parameter
     │   ├── PayloadTooLarge         the inputs are larger than a message may be
-    │   └── InputTooLong            a row has more tokens than the model can read
+    │   ├── InputTooLong            a row has more tokens than the model can read
+    │   └── SaveRefused             what a save was asked to write makes no loadable model; nothing was written
+    │       ├── UnsupportedSource           neither pipeline, components, directory nor hub id
+    │       ├── UnknownComponent            a component of a name that artifacts do not have
+    │       ├── MissingModel                components without a model
+    │       ├── UnsupportedModel            the model is no transformers or PEFT model
+    │       ├── ModelDistributed            the model lies on several devices
+    │       ├── PipelineMismatch            model, components and task make no pipeline
+    │       ├── TaskRequired                the source does not tell its task
+    │       ├── TaskConflict                the metadata name another task
+    │       ├── UnsupportedInferenceTask    an `llm/v1` task that the pipeline's task does not serve
+    │       ├── InvalidSignature            a signature that is none, or one beside a task that has its own
+    │       ├── InvalidPromptTemplate       not exactly one {prompt}, or a task that takes none
+    │       ├── InvalidShardSize            not a size
+    │       ├── InvalidBaseModel            a base model path without a PEFT model, or without a checkpoint
+    │       ├── RequirementsConflict        environment arguments that exclude each other, or malformed ones
+    │       ├── InvalidCodePaths            code paths that are no list of existing files
+    │       ├── PathNotEmpty                the target directory holds something
+    │       ├── ReferenceImpossible         a reference was asked for and there is no hub id
+    │       └── WeightsDiffer               a reference was asked for, and what is in memory is not what the hub has
     ├── ModelError
     │   ├── ModelNotFound           no model of that name, version or alias
-    │   ├── SourceError             the source of a save is absent, incomplete, or outside the allowed roots
+    │   ├── SourceError             the source of a save is absent, or outside the allowed roots
+    │   │   └── SourceIncomplete    a file that a model needs is not there
     │   ├── ArtifactError           a stored model cannot be read, or refuses to load
+    │   │   ├── ArtifactDamaged     a file is truncated or garbled
+    │   │   ├── ArtifactIncomplete  a file or component is missing
+    │   │   ├── ArtifactChanged     a file is not the one that was saved
+    │   │   └── ArtifactTooNew      written by a newer release
+    │   ├── CustomCodeRefused       the model brings its own code, and one side did not agree to run it
     │   ├── UnsupportedTask         no implementation for the task
+    │   ├── StoreError              the model store cannot be written or read                (retry helps)
     │   └── HubUnavailable          the model hub does not answer                            (retry helps)
     ├── DeviceError                 the device could not do it
     │   └── CacheFull               the model does not fit beside the models in use          (retry helps)
@@ -97,6 +123,82 @@ class InputTooLong(InvalidInput):
     code = "input_too_long"
 
 
+class SaveRefused(InvalidInput):
+    code = "save_refused"
+
+
+class UnsupportedSource(SaveRefused):
+    code = "unsupported_source"
+
+
+class UnknownComponent(SaveRefused):
+    code = "unknown_component"
+
+
+class MissingModel(SaveRefused):
+    code = "missing_model"
+
+
+class UnsupportedModel(SaveRefused):
+    code = "unsupported_model"
+
+
+class ModelDistributed(SaveRefused):
+    code = "model_distributed"
+
+
+class PipelineMismatch(SaveRefused):
+    code = "pipeline_mismatch"
+
+
+class TaskRequired(SaveRefused):
+    code = "task_required"
+
+
+class TaskConflict(SaveRefused):
+    code = "task_conflict"
+
+
+class UnsupportedInferenceTask(SaveRefused):
+    code = "unsupported_inference_task"
+
+
+class InvalidSignature(SaveRefused):
+    code = "invalid_signature"
+
+
+class InvalidPromptTemplate(SaveRefused):
+    code = "invalid_prompt_template"
+
+
+class InvalidShardSize(SaveRefused):
+    code = "invalid_shard_size"
+
+
+class InvalidBaseModel(SaveRefused):
+    code = "invalid_base_model"
+
+
+class RequirementsConflict(SaveRefused):
+    code = "requirements_conflict"
+
+
+class InvalidCodePaths(SaveRefused):
+    code = "invalid_code_paths"
+
+
+class PathNotEmpty(SaveRefused):
+    code = "path_not_empty"
+
+
+class ReferenceImpossible(SaveRefused):
+    code = "reference_impossible"
+
+
+class WeightsDiffer(SaveRefused):
+    code = "weights_differ"
+
+
 class ModelError(WarmlaneError):
     code = "model_error"
 
@@ -109,12 +211,41 @@ class SourceError(ModelError):
     code = "source_error"
 
 
+class SourceIncomplete(SourceError):
+    code = "source_incomplete"
+
+
 class ArtifactError(ModelError):
     code = "artifact_error"
 
 
+class ArtifactDamaged(ArtifactError):
+    code = "artifact_damaged"
+
+
+class ArtifactIncomplete(ArtifactError):
+    code = "artifact_incomplete"
+
+
+class ArtifactChanged(ArtifactError):
+    code = "artifact_changed"
+
+
+class ArtifactTooNew(ArtifactError):
+    code = "artifact_too_new"
+
+
+class CustomCodeRefused(ModelError):
+    code = "custom_code_refused"
+
+
 class UnsupportedTask(ModelError):
     code = "unsupported_task"
+
+
+class StoreError(ModelError):
+    code = "store_error"
+    retryable = True
 
 
 class HubUnavailable(ModelError):

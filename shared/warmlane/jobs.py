@@ -1,4 +1,4 @@
-"""What a caller asks for: one frozen dataclass a kind of job, and the Dramatiq message that carries it.
+"""What a caller asks for: one frozen dataclass a kind of job.
 
 A job checks itself when it is made, on the client before it is enqueued and on the worker when it is decoded; both
 sides run this one file. Payload fields are hidden from `repr`, because Dramatiq logs messages with their arguments.
@@ -9,19 +9,20 @@ from __future__ import annotations
 import dataclasses
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from dramatiq.errors import DecodeError
-from dramatiq.message import Message
-
-from warmlane import codec, keys
-from warmlane.errors import CodecError, InvalidInput, PayloadTooLarge, WarmlaneError
+from warmlane.errors import InvalidInput, MissingModel, UnknownComponent, UnsupportedSource
 from warmlane.model import NAME, ModelRef, dtype_name
+from warmlane.saving import check_options
 
 #: What a dict of components may hold (the guide, "Pipelines vs. Component Logging").
 COMPONENTS = ("model", "tokenizer", "feature_extractor", "image_processor")
 RETURN_TYPES = ("pipeline", "components")
+
+#: Marks a field that came after the first release: it travels only when it is set, so that older workers read the rest.
+LATER = {"later": True}
 
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -53,8 +54,13 @@ class Job:
         raise NotImplementedError
 
     def fields(self) -> dict[str, Any]:
-        """As it travels: field name -> value."""
-        return {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self)}
+        """As it travels: field name -> value, without the later fields that say nothing."""
+        values = {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self)}
+        return {
+            spec.name: values[spec.name]
+            for spec in dataclasses.fields(self)
+            if not spec.metadata.get("later") or values[spec.name] is not spec.default
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +71,7 @@ class PredictJob(Job):
         inputs: one row, or a list of rows; what a row is depends on the task.
         params: keyword arguments of the pipeline, for all rows.
         dtype: answer with the model loaded in this type; default: as it is warm, else as it was saved.
+        trust_remote_code: run the model's own code, on a worker that allows it.
     """
 
     kind: ClassVar[str] = "predict"
@@ -72,10 +79,12 @@ class PredictJob(Job):
     inputs: Any = field(repr=False)
     params: dict[str, Any] = field(default_factory=dict, repr=False)
     dtype: str | None = None
+    trust_remote_code: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         ModelRef.parse(self.model)
         _mapping("params", self.params)
+        _flag("trust_remote_code", self.trust_remote_code)
         inputs = list(self.inputs) if isinstance(self.inputs, tuple) else self.inputs  # as it arrives
         _set(self, dtype=dtype_name(self.dtype), inputs=inputs)
 
@@ -133,12 +142,22 @@ class SaveJob(Job):
     """Publish a new version of `name` in the model store.
 
     Attributes:
-        source: a directory (a transformers checkpoint or an MLflow model), a hub id, or a dict of components, each
-            with its own directory or hub id.
-        task: the pipeline's task; may be left out where the source tells it.
+        source: a directory (a transformers checkpoint, a PEFT adapter or an MLflow model), a hub id, or a dict of
+            components, each with its own directory or hub id.
+        task: the pipeline's task, or an `llm/v1` task; may be left out where the source tells it.
         dtype: recorded as the type to load in; the stored weights are not converted.
         save_pretrained: False stores a reference to the hub (name and commit) instead of the weights.
         revision: branch, tag or commit of a hub id.
+        processor: directory or hub id of a processor; such a model loads as components only.
+        signature: `{"inputs", "outputs", "params"}`; default: of the input example, else of the task.
+        input_example: an input, or a tuple of an input and params; one prediction on it gives the signature.
+        example_params: the params of the input example.
+        prompt_template: frames each input; exactly one `{prompt}`.
+        model_config: parameters of every predict.
+        model_card: text of a card, instead of the source's own.
+        pip_requirements, extra_pip_requirements, conda_env: the environment; at most one of them.
+        code_paths: files and directories that the worker sees, stored under `code/`.
+        base_model_path: checkpoint directory of an adapter's base, referred to by its path.
     """
 
     kind: ClassVar[str] = "save"
@@ -150,6 +169,18 @@ class SaveJob(Job):
     revision: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     trust_remote_code: bool = False
+    processor: str | None = field(default=None, metadata=LATER)
+    signature: dict[str, Any] | None = field(default=None, metadata=LATER)
+    input_example: Any = field(default=None, repr=False, metadata=LATER)
+    example_params: dict[str, Any] | None = field(default=None, repr=False, metadata=LATER)
+    prompt_template: str | None = field(default=None, metadata=LATER)
+    model_config: dict[str, Any] | None = field(default=None, metadata=LATER)
+    model_card: str | None = field(default=None, repr=False, metadata=LATER)
+    pip_requirements: list[str] | None = field(default=None, metadata=LATER)
+    extra_pip_requirements: list[str] | None = field(default=None, metadata=LATER)
+    conda_env: dict[str, Any] | None = field(default=None, metadata=LATER)
+    code_paths: list[str] | None = field(default=None, metadata=LATER)
+    base_model_path: str | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
@@ -157,12 +188,28 @@ class SaveJob(Job):
                 "name: 1 to 64 characters of a-z, 0-9, '.', '_', '-', the first a letter or digit", field="name"
             )
         _check_source(self.source)
-        _text("task", self.task)
-        _text("revision", self.revision)
+        for name in ("task", "revision", "processor", "model_card", "base_model_path"):
+            _text(name, getattr(self, name))
         _set(self, dtype=dtype_name(self.dtype))
         _flag("save_pretrained", self.save_pretrained)
         _flag("trust_remote_code", self.trust_remote_code)
         _mapping("metadata", self.metadata)
+        if isinstance(self.input_example, tuple):
+            example, params = split_example(self.input_example)
+            _set(self, input_example=example, example_params=params)
+        for name in ("signature", "model_config", "conda_env", "example_params"):
+            if getattr(self, name) is not None:
+                _mapping(name, getattr(self, name))
+        check_options(
+            task=self.task,
+            signature=self.signature,
+            metadata=self.metadata,
+            prompt_template=self.prompt_template,
+            pip_requirements=self.pip_requirements,
+            extra_pip_requirements=self.extra_pip_requirements,
+            conda_env=self.conda_env,
+            code_paths=self.code_paths,
+        )
 
     @property
     def subject(self) -> str:
@@ -208,73 +255,6 @@ def make(kind: str, fields: dict[str, Any]) -> Job:
     return cls(**fields)
 
 
-@dataclass(frozen=True)
-class JobMessage(Message[Any]):
-    """A Dramatiq message in warmlane's wire format: `args` is empty, `kwargs` is `{"job_id": str, "job": Job}`.
-
-    It encodes itself, so that an application's own Dramatiq encoder is neither used nor changed.
-    """
-
-    @classmethod
-    def of(cls, job: Job, job_id: str) -> Self:
-        return cls(
-            queue_name=keys.QUEUE_OF_KIND[job.kind],
-            actor_name=job.kind,
-            args=(),
-            kwargs={"job_id": job_id, "job": job},
-            options={"redis_message_id": job_id},
-            message_id=job_id,
-        )
-
-    def encode(self) -> bytes:
-        job: Job = self.kwargs["job"]
-        body = {
-            "id": self.message_id,
-            "time": self.message_timestamp,
-            "queue": self.queue_name,
-            "kind": job.kind,
-            "fields": job.fields(),
-            "redis_id": self.options.get("redis_message_id", self.message_id),
-        }
-        try:
-            return codec.encode("job", body)
-        except CodecError as exc:
-            if "limit" not in exc.details:
-                raise
-            raise PayloadTooLarge(f"{exc.message}; send fewer rows in a job", field="inputs") from exc
-
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Read a message; whatever is wrong ends in Dramatiq's `DecodeError`, its cause one of ours.
-
-        Nothing but the six fields of an envelope is read, so a message cannot set Dramatiq options that call other
-        actors.
-        """
-        try:
-            body = codec.decode("job", data)
-            return cls._from_body(body)
-        except WarmlaneError as exc:
-            raise DecodeError("Not a warmlane job.", data, exc) from exc  # type: ignore[no-untyped-call]
-
-    @classmethod
-    def _from_body(cls, body: Any) -> Self:
-        shape = {"id": str, "time": int, "queue": str, "kind": str, "fields": dict, "redis_id": str}
-        if not isinstance(body, dict) or set(body) != set(shape):
-            raise CodecError("a job envelope with missing or unknown fields")
-        if any(type(body[name]) is not kind for name, kind in shape.items()):
-            raise CodecError("a job envelope with an ill-typed field")
-        job_id = check_id(body["id"])
-        return cls(
-            queue_name=body["queue"],
-            actor_name=body["kind"],
-            args=(),
-            kwargs={"job_id": job_id, "job": make(body["kind"], body["fields"])},
-            options={"redis_message_id": body["redis_id"]},
-            message_id=job_id,
-            message_timestamp=body["time"],
-        )
-
-
 def _set(job: Job, **values: Any) -> None:
     for name, value in values.items():
         object.__setattr__(job, name, value)
@@ -304,15 +284,39 @@ def _check_source(source: object) -> None:
     if isinstance(source, str):
         _text("source", source)
         return
-    if not isinstance(source, dict) or "model" not in source:
-        raise InvalidInput(
-            "source: a directory, a hub id, or a dict of components with the key 'model'", field="source"
-        )
+    if not isinstance(source, dict):
+        raise UnsupportedSource("source: a directory, a hub id, or a dict of components", field="source")
+    check_components(source, "source")
     for name, part in source.items():
-        if name not in COMPONENTS:
-            raise InvalidInput(
-                f"source: no component may be called {str(name)[:40]!r}; allowed are {', '.join(COMPONENTS)}",
-                field="source",
-                allowed=list(COMPONENTS),
-            )
         _text(f"source.{name}", part)
+
+
+def split_example(example: Any) -> tuple[Any, dict[str, Any] | None]:
+    """An input example as its input and its params: a tuple is `(input, params)`, anything else an input alone.
+
+    Raises:
+        InvalidInput: a tuple of another shape.
+    """
+    if not isinstance(example, tuple):
+        return example, None
+    if len(example) != 2 or not isinstance(example[1], dict):
+        raise InvalidInput("input_example: a tuple is an input and a dict of params", field="input_example")
+    return example
+
+
+def check_components(parts: Mapping[str, Any], field_name: str) -> None:
+    """The keys of a dict of components.
+
+    Raises:
+        UnknownComponent, MissingModel: names the key.
+    """
+    unknown = [str(name) for name in parts if name not in COMPONENTS]
+    if unknown:
+        raise UnknownComponent(
+            f"{field_name}: no component may be called {unknown[0][:40]!r}; allowed are {', '.join(COMPONENTS)}, "
+            "and a processor is an argument of its own",
+            field=field_name,
+            allowed=list(COMPONENTS),
+        )
+    if parts.get("model") is None:
+        raise MissingModel(f"{field_name}: a dict of components needs the key 'model'", field=field_name)

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from warmlane import codec
 from warmlane.errors import WarmlaneError
-from warmlane.jobs import JobMessage
 from warmlane.keys import WORKER_TTL_S, Keys
+from warmlane.message import JobMessage
 from warmlane.records import Outcome, encode_error, pack_worker, pairs, read_model, read_status, read_worker
 from warmlane.results import JobStatus, ModelInfo, Progress, State, WorkerInfo
 from warmlane.settings import QUEUED_TTL_S

@@ -17,8 +17,9 @@ from typing import Any
 
 from warmlane import codec
 from warmlane.errors import JobCancelled, SchemaError, from_dict
-from warmlane.jobs import Job, JobMessage, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
+from warmlane.jobs import Job, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
 from warmlane.keys import Keys
+from warmlane.message import JobMessage
 from warmlane.ops import Beat, PublishModel, ReadModel, ReadWorkers, Watch
 from warmlane.records import Outcome, encode_error
 from warmlane.results import DTYPES, ModelInfo, NDArray, State, Table, WarmModel, WorkerInfo

@@ -11,7 +11,8 @@ import pytest
 
 from tests.compat.frames import JOB_ID, JOBS, TIME_MS, frames, kept
 from warmlane import codec
-from warmlane.jobs import KINDS, JobMessage
+from warmlane.jobs import KINDS
+from warmlane.message import JobMessage
 from warmlane.results import DTYPES, NDArray, Table
 
 FRAMES = frames()

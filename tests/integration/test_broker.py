@@ -20,8 +20,9 @@ from dramatiq.brokers.redis import RedisBroker
 from warmlane import Client, Job, JobStatus, Settings, codec
 from warmlane.embedded import EmbeddedServer
 from warmlane.errors import CodecError
-from warmlane.jobs import JobMessage, PredictJob, SaveJob
+from warmlane.jobs import PredictJob, SaveJob
 from warmlane.keys import PREDICT_QUEUE, Keys
+from warmlane.message import JobMessage
 from warmlane.results import State
 from warmlane.store import RedisStore, connect
 from warmlane_workers import actors, broker

@@ -43,8 +43,9 @@ from warmlane.errors import (
     ServerUnreachable,
     SourceError,
 )
-from warmlane.jobs import JobMessage, LoadJob, new_id
+from warmlane.jobs import LoadJob, new_id
 from warmlane.keys import PREDICT_QUEUE, Keys
+from warmlane.message import JobMessage
 from warmlane.ops import Beat, Finish, Leave, PublishModel, ReportProgress, Start, Submit
 from warmlane.records import INLINE_RESULT_BYTES, Outcome
 from warmlane.results import ModelInfo, Progress, WarmModel, WorkerInfo

@@ -30,7 +30,7 @@ from warmlane.errors import (
 )
 from warmlane.model import DTYPES
 from warmlane_workers.flavor import load_model, persist_pretrained_model, save_model
-from warmlane_workers.flavor.mlmodel import Artifact
+from warmlane_workers.mlmodel import Artifact
 
 #: Model directories that MLflow wrote; none where ../shared is absent.
 GOLDEN = SHARED / "golden"
@@ -246,7 +246,7 @@ def test_the_flavor_has_the_keys_that_mlflow_reads(artifact: Path, checkpoints: 
         "model_binary": "model",
         "components": ["tokenizer"],
         "tokenizer_type": conf(artifact)["tokenizer_type"],
-        "warmlane": {},
+        "warmlane": {"format": 1},
     }
     assert hasattr(transformers, conf(artifact)["tokenizer_type"])
 

@@ -15,10 +15,10 @@ from warmlane.keys import Keys
 from warmlane.model import ModelRef
 from warmlane.ops import ReadModels
 from warmlane.store import RedisStore, connect
-from warmlane_workers.flavor.mlmodel import Artifact
 from warmlane_workers.flavor.save import save_model
 from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.management import Management
+from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import JOB_KEY, ModelStore
 
 #: Longer than any step here takes; a test that waits so long has failed.

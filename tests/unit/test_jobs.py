@@ -16,19 +16,8 @@ from dramatiq.errors import DecodeError
 
 from warmlane import codec, keys
 from warmlane.errors import CodecError, InvalidInput, PayloadTooLarge
-from warmlane.jobs import (
-    KINDS,
-    Job,
-    JobMessage,
-    LoadJob,
-    PersistJob,
-    PredictJob,
-    SaveJob,
-    UnloadJob,
-    check_id,
-    make,
-    new_id,
-)
+from warmlane.jobs import KINDS, Job, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob, check_id, make, new_id
+from warmlane.message import JobMessage
 from warmlane.results import Table
 
 SECRET = "s3cret"

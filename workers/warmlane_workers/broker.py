@@ -24,8 +24,8 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import ConnectionClosed, DecodeError
 
 from warmlane.errors import CodecError, WarmlaneError
-from warmlane.jobs import JobMessage
 from warmlane.keys import Keys
+from warmlane.message import JobMessage
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from warmlane.model import ModelRef
 from warmlane.ops import PublishModel
 from warmlane.results import ModelInfo
 from warmlane.store import RedisStore
-from warmlane_workers.flavor.mlmodel import Artifact
 from warmlane_workers.flavor.persist import persist_pretrained_model
 from warmlane_workers.flavor.save import save_model
 from warmlane_workers.lifecycle import JobContext
+from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import JOB_KEY, ModelStore
 
 

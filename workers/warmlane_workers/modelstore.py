@@ -18,7 +18,7 @@ from pathlib import Path
 
 from warmlane.errors import ArtifactError, ConfigurationError, ModelNotFound
 from warmlane.model import NAME, ModelRef
-from warmlane_workers.flavor.mlmodel import Artifact
+from warmlane_workers.mlmodel import Artifact
 
 #: Key of the job that made a version, among warmlane's own facts in its `MLmodel`.
 JOB_KEY = "job"

@@ -20,8 +20,8 @@ from warmlane_workers.engine.batcher import Batcher, Lane, Row
 from warmlane_workers.engine.cache import Entry, WarmCache
 from warmlane_workers.engine.device import Device, measure
 from warmlane_workers.flavor.load import load_components
-from warmlane_workers.flavor.mlmodel import Artifact
 from warmlane_workers.lifecycle import JobContext
+from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import ModelStore
 from warmlane_workers.tasks.base import Plan, Task
 

@@ -18,9 +18,10 @@ from warmlane.errors import ArtifactError, InvalidInput, MissingExtra
 from warmlane.jobs import RETURN_TYPES
 from warmlane.model import dtype_name
 from warmlane_workers.flavor import hub
-from warmlane_workers.flavor.mlmodel import COMPONENTS_DIR, MODEL_DIR, Artifact
-from warmlane_workers.flavor.pipelines import READERS, model_class
 from warmlane_workers.flavor.source import BYTE_TOKENIZERS, has_tokenizer
+from warmlane_workers.mlmodel import COMPONENTS_DIR, MODEL_DIR, Artifact
+from warmlane_workers.pipelines.build import build_pipeline
+from warmlane_workers.pipelines.registry import READERS, model_class
 
 
 def load_model(
@@ -89,21 +90,6 @@ def load_components(
     except (OSError, ValueError, KeyError) as exc:
         raise ArtifactError(f"the model does not load ({type(exc).__name__}: {str(exc)[:300]})") from exc
     return components
-
-
-def build_pipeline(components: dict[str, Any], **kwargs: Any) -> Any:
-    """A pipeline over components that are in memory; shares their weights.
-
-    Raises:
-        ArtifactError: they make none for their task.
-    """
-    try:
-        return transformers.pipeline(**components, device=components["model"].device, **kwargs)
-    except Exception as exc:
-        raise ArtifactError(
-            f"these components make no {components['task']} pipeline ({type(exc).__name__}); "
-            "load them with return_type='components'"
-        ) from exc
 
 
 def _model_dir(directory: Path, artifact: Artifact) -> Path:

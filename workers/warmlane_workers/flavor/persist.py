@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from warmlane_workers.flavor import hub
-from warmlane_workers.flavor.mlmodel import COMPONENTS_DIR, MODEL_DIR, Artifact
-from warmlane_workers.flavor.pipelines import READERS
 from warmlane_workers.flavor.save import Report, silent
 from warmlane_workers.flavor.source import Checkpoint
+from warmlane_workers.mlmodel import COMPONENTS_DIR, MODEL_DIR, Artifact
+from warmlane_workers.pipelines.registry import READERS
 
 
 def persist_pretrained_model(path: str | os.PathLike[str], *, report: Report = silent) -> Artifact:

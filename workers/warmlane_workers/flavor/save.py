@@ -20,9 +20,9 @@ from warmlane.errors import InvalidInput, MissingExtra, SourceError
 from warmlane.jobs import COMPONENTS
 from warmlane.model import dtype_name
 from warmlane_workers.flavor import hub, requirements, source
-from warmlane_workers.flavor.mlmodel import COMPONENTS_DIR, FILE, MODEL_DIR, Artifact
-from warmlane_workers.flavor.pipelines import READERS, canonical, model_type, pipeline_class
 from warmlane_workers.flavor.source import Checkpoint
+from warmlane_workers.mlmodel import COMPONENTS_DIR, FILE, MODEL_DIR, Artifact
+from warmlane_workers.pipelines.registry import READERS, canonical, model_type, pipeline_class
 
 #: Guide: "MLflow by default uses a 500 MB max_shard_size"; the same environment variable overrides it.
 MAX_SHARD_SIZE = "500MB"

@@ -18,7 +18,7 @@ from transformers.pipelines.base import pad_collate_fn
 from warmlane import codec
 from warmlane.errors import InputTooLong, InvalidParams, SchemaError
 from warmlane.results import Table
-from warmlane_workers.flavor.load import build_pipeline
+from warmlane_workers.pipelines.build import build_pipeline
 
 #: What `truncation` may be.
 TRUNCATIONS = (None, True, False, "longest_first", "only_first", "only_second", "do_not_truncate")

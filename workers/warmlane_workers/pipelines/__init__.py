@@ -1,0 +1,1 @@
+"""Transformers pipelines: what the installed transformers has, and how one is built."""
