@@ -28,6 +28,28 @@ def canonical(task: str) -> str:
     return _check(task)[0]
 
 
+def is_task(task: str) -> bool:
+    """Whether there is a pipeline for a task, by whatever of its names."""
+    try:
+        PIPELINE_REGISTRY.check_task(task)
+    except KeyError:
+        return False
+    return True
+
+
+def serving(task: str, kind: str) -> list[str]:
+    """The classes that a task's auto classes load for a `model_type` of transformers, e.g. "bert"; best first.
+
+    Raises:
+        UnsupportedTask: no such task.
+    """
+    found: list[str] = []
+    for auto in _entry(task)["pt"]:
+        names = auto._model_mapping._model_mapping.get(kind, ())
+        found += [names] if isinstance(names, str) else names
+    return found
+
+
 def _entry(task: str) -> dict[str, Any]:
     return _check(task)[1]
 
@@ -56,11 +78,8 @@ def model_type(task: str, config: Mapping[str, Any]) -> str:
     """The name of the class that a task's pipeline makes of a checkpoint: the one that its `config.json` declares if
     that serves the task, else the one that the auto class picks; a language model gives features by its base."""
     declared = [str(name) for name in config.get("architectures") or []]
-    serving: list[str] = []
-    for auto in _entry(task)["pt"]:
-        names = auto._model_mapping._model_mapping.get(config.get("model_type"), ())
-        serving += [names] if isinstance(names, str) else names
-    return next((name for name in declared if name in serving), (serving or declared or [""])[0])
+    known = serving(task, str(config.get("model_type")))
+    return next((name for name in declared if name in known), (known or declared or [""])[0])
 
 
 def model_class(task: str) -> Any:
