@@ -6,7 +6,7 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer
+from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoProcessor, AutoTokenizer
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from warmlane.errors import UnsupportedTask
@@ -16,6 +16,7 @@ READERS: Mapping[str, Any] = {
     "tokenizer": AutoTokenizer,
     "feature_extractor": AutoFeatureExtractor,
     "image_processor": AutoImageProcessor,
+    "processor": AutoProcessor,
 }
 
 
