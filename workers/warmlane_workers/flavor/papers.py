@@ -60,6 +60,8 @@ def gather(
     revision: str | None = None,
     card: RepoCard | str | os.PathLike[str] | None = None,
     resolve: Callable[[Path], Path] = Path.resolve,
+    *,
+    resolve_card: Callable[[Path], Path] = Path.resolve,
 ) -> Papers:
     """Find the card and the licence of a model.
 
@@ -67,18 +69,19 @@ def gather(
         directory: a checkpoint, or a snapshot of a hub repository; read before the hub is asked.
         hub_id: asked for where the directory has neither card nor licence; "" and None ask nobody.
         card: wins over the repository's; a `ModelCard`, its text, or the path of a `.md` file.
-        resolve: a path's true place; raises where it may not be read.
+        resolve: the true place of a file of the directory; raises where it may not be read.
+        resolve_card: the same for the path of a given card, which lies elsewhere.
 
     Raises:
         SaveRefused: the given card is none, or too large.
-        SourceError: a file that `resolve` refuses.
+        SourceError: a file that one of the two refuses.
     """
     found = _local(directory, resolve) if directory is not None else {}
     if not found and hub_id:
         found = {name: content for name, content in hub.small_files(hub_id, revision).items() if _is_paper(name)}
     found = {name: content for name, content in found.items() if content.strip() and _fits(name, len(content))}
     readme = found.pop(_README, None)
-    text = _decoded(readme) if card is None else _given(card, resolve)
+    text = _decoded(readme) if card is None else _given(card, resolve_card)
     files, data = _card_files(text) if text is not None else ({}, {})
     return Papers(files | _licence_files(found, data, hub_id))
 
