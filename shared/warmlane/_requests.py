@@ -17,13 +17,22 @@ class Requests(Generic[J]):
         """Enqueue a job and return its handle."""
         raise NotImplementedError
 
-    def predict(self, model: str, inputs: Any, *, params: dict[str, Any] | None = None, dtype: str | None = None) -> J:
+    def predict(
+        self,
+        model: str,
+        inputs: Any,
+        *,
+        params: dict[str, Any] | None = None,
+        dtype: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> J:
         """Answer `inputs` (one row, or a list of rows) with a model.
 
         Args:
             model: `name`, `name/3` or `name@alias`.
             params: keyword arguments of the pipeline, e.g. `{"top_k": 2}` or `{"max_new_tokens": 32}`.
             dtype: `float32 float16 bfloat16 float64`; default: as the model is warm, else as it was saved.
+            trust_remote_code: let a cold model run its own code, on a worker that allows it; a warm one runs it already.
 
         The result has one output a row, in order: a `Table` (label, score) for classification, a list of str for
         generation, an ndarray for the features of one text and a list of ndarrays for a list of texts.
@@ -31,7 +40,11 @@ class Requests(Generic[J]):
         Raises:
             ModelNotFound, SchemaError: before anything is enqueued, where this side can know.
         """
-        return self.submit(PredictJob(model=model, inputs=inputs, params=params or {}, dtype=dtype))
+        return self.submit(
+            PredictJob(
+                model=model, inputs=inputs, params=params or {}, dtype=dtype, trust_remote_code=trust_remote_code
+            )
+        )
 
     def load(
         self,
@@ -62,15 +75,28 @@ class Requests(Generic[J]):
         revision: str | None = None,
         metadata: dict[str, Any] | None = None,
         trust_remote_code: bool = False,
+        processor: str | os.PathLike[str] | None = None,
+        signature: dict[str, Any] | None = None,
+        input_example: Any = None,
+        prompt_template: str | None = None,
+        model_config: dict[str, Any] | None = None,
+        model_card: str | None = None,
+        pip_requirements: list[str] | None = None,
+        extra_pip_requirements: list[str] | None = None,
+        conda_env: dict[str, Any] | None = None,
+        code_paths: list[str] | None = None,
+        base_model_path: str | os.PathLike[str] | None = None,
     ) -> J:
         """Publish a new version of a model in the model store.
 
         Args:
-            source: a checkpoint directory, an MLflow model directory, a hub id, or a dict of components. A directory
-                that exists here is sent as an absolute path; the worker must see it and allow it.
+            source: a checkpoint directory, a PEFT adapter's directory, an MLflow model directory, a hub id, or a dict of
+                components. A directory that exists here is sent as an absolute path; the worker must see it and allow
+                it; so are `processor`, `code_paths` and `base_model_path`.
             save_pretrained: False stores the hub's name and commit instead of the weights.
 
-        The result has `model` (`name/version`), `task`, `dtype`, `bytes`.
+        The other arguments are those of `warmlane_workers.flavor.save_model`. The result has `model` (`name/version`),
+        `task`, `dtype`, `bytes`.
         """
         return self.submit(
             SaveJob(
@@ -82,6 +108,17 @@ class Requests(Generic[J]):
                 revision=revision,
                 metadata=metadata or {},
                 trust_remote_code=trust_remote_code,
+                processor=_absolute(processor),
+                signature=signature,
+                input_example=input_example,
+                prompt_template=prompt_template,
+                model_config=model_config,
+                model_card=model_card,
+                pip_requirements=pip_requirements,
+                extra_pip_requirements=extra_pip_requirements,
+                conda_env=conda_env,
+                code_paths=None if code_paths is None else [os.path.abspath(path) for path in code_paths],
+                base_model_path=_absolute(base_model_path),
             )
         )
 
@@ -90,10 +127,10 @@ class Requests(Generic[J]):
         return self.submit(PersistJob(model=model))
 
 
-def _absolute(source: str | os.PathLike[str] | dict[str, str]) -> str | dict[str, str]:
+def _absolute(source: Any) -> Any:
     """Local directories as absolute paths: the worker has another working directory. Hub ids stay as they are."""
     if isinstance(source, dict):
-        return {name: str(_absolute(part)) for name, part in source.items()}
+        return {name: _absolute(part) for name, part in source.items()}
     if not isinstance(source, str | os.PathLike):
         return source
     text = os.path.expanduser(os.fspath(source))

@@ -103,7 +103,11 @@ class WorkerProcess:
         found = device.find(settings.device, settings.cache_bytes, settings.batch_tokens)
         self._presence = Presence(store, self._describe)
         self._engine = Engine(
-            models, found, trust_remote_code=settings.trust_remote_code, on_change=self._presence.beat
+            models,
+            found,
+            source_roots=settings.source_roots,
+            trust_remote_code=settings.trust_remote_code,
+            on_change=self._presence.beat,
         )
         management = Management(store, models, settings.source_roots, trust_remote_code=settings.trust_remote_code)
         unload = Unload(store, self._client, names, self._worker_id, self._engine.unload)

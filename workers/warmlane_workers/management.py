@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from warmlane.errors import InvalidInput
 from warmlane.jobs import PersistJob, SaveJob
 from warmlane.model import ModelRef
 from warmlane.ops import PublishModel
 from warmlane.results import ModelInfo
 from warmlane.store import RedisStore
+from warmlane_workers.flavor.custom_code import check_worker
 from warmlane_workers.flavor.persist import persist_pretrained_model
 from warmlane_workers.flavor.save import save_model
 from warmlane_workers.lifecycle import JobContext
@@ -31,21 +31,30 @@ class Management:
 
     def save(self, job: SaveJob, context: JobContext) -> dict[str, Any]:
         """Publish a new version; says which, and what is in it. Run twice for one job, it publishes once."""
-        if job.trust_remote_code:
-            raise InvalidInput(
-                "trust_remote_code: this release saves no custom code; leave it out", field="trust_remote_code"
-            )
+        trust = check_worker(job.trust_remote_code, self._trust_remote_code)
         context.report(0.0, "reading the source")
 
         def write(directory: Path) -> Artifact:
             return save_model(
                 job.source,
                 directory,
+                processor=job.processor,
                 task=job.task,
                 dtype=job.dtype,
-                save_pretrained=job.save_pretrained,
-                revision=job.revision,
+                model_card=job.model_card,
+                code_paths=job.code_paths,
+                signature=job.signature,
+                input_example=_example(job),
+                pip_requirements=job.pip_requirements,
+                extra_pip_requirements=job.extra_pip_requirements,
+                conda_env=job.conda_env,
                 metadata=job.metadata,
+                model_config=job.model_config,
+                prompt_template=job.prompt_template,
+                save_pretrained=job.save_pretrained,
+                base_model_path=job.base_model_path,
+                revision=job.revision,
+                trust_remote_code=trust,
                 source_roots=self._source_roots,
                 own={JOB_KEY: context.job_id},
                 report=context.report,
@@ -62,7 +71,7 @@ class Management:
         version = self._models.resolve(ref)
         path = self._models.path(ref.name, version)
         before = Artifact.read(path)
-        artifact = persist_pretrained_model(path, report=context.report)
+        artifact = persist_pretrained_model(path, report=context.report, source_roots=self._source_roots)
         self.announce(ref.name, version, artifact)
         return {**_report(ref.name, version, artifact), "persisted": artifact.has_weights and not before.has_weights}
 
@@ -75,6 +84,10 @@ class Management:
         """Tell callers of everything in the store: a fresh Redis knows nothing of an old disk."""
         for name, version, artifact in self._models.artifacts():
             self.announce(name, version, artifact)
+
+
+def _example(job: SaveJob) -> Any:
+    return job.input_example if job.example_params is None else (job.input_example, job.example_params)
 
 
 def _report(name: str, version: int, artifact: Artifact) -> dict[str, Any]:

@@ -33,8 +33,8 @@ CODE_DIR = "code"
 #: What warmlane's own section of the flavor's configuration may hold, and the number of that agreement.
 FORMAT = 1
 #: `job`: the id of the job that made it. `files`: path -> `[bytes, SHA-256, mtime in ns]` of each weight file.
-#: `pipeline`: constructor arguments of the saved pipeline. `custom_code`: the Python files that the model brings.
-OWN_KEYS = frozenset({"format", "job", "files", "pipeline", "custom_code"})
+#: `pipeline`: constructor arguments of the saved pipeline.
+OWN_KEYS = frozenset({"format", "job", "files", "pipeline"})
 #: The order in which MLflow lists components; a processor is not among them.
 _COMPONENT_ORDER = ("feature_extractor", "tokenizer", "image_processor")
 #: Keys of the transformers flavor's configuration in any MLflow; `pipeline` is that of before 2.4.1.
@@ -100,6 +100,11 @@ class Artifact:
     def prompt_template(self) -> str | None:
         template = self.metadata.get(PROMPT_TEMPLATE)
         return template if isinstance(template, str) else None
+
+    def model_directory(self, directory: Path) -> Path:
+        """Where the weights lie; MLflow before 2.4.1 called it `pipeline`."""
+        old = directory / "pipeline"
+        return old if old.is_dir() and not (directory / MODEL_DIR).exists() else directory / MODEL_DIR
 
     def write(self, directory: Path) -> None:
         """Write the file, whole or not at all."""

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from warmlane.errors import InvalidInput
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
 from warmlane.results import State, Table, WarmModel
@@ -19,7 +19,8 @@ from warmlane_workers import tasks
 from warmlane_workers.engine.batcher import Batcher, Lane, Row
 from warmlane_workers.engine.cache import Entry, WarmCache
 from warmlane_workers.engine.device import Device, measure
-from warmlane_workers.flavor.load import load_components
+from warmlane_workers.flavor.custom_code import check_worker
+from warmlane_workers.flavor.load import check_pipeline, load_components
 from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import ModelStore
@@ -59,14 +60,23 @@ class Engine:
     """Loads, holds and runs models on one device. Handlers of the predict queue's jobs.
 
     Args:
+        source_roots: directories that an adapter's base must lie in which is referred to by its path.
+        trust_remote_code: whether the operator lets models run code of their own; a job has to ask for it as well.
         on_change: called when a model came or went.
     """
 
     def __init__(
-        self, store: ModelStore, device: Device, *, trust_remote_code: bool, on_change: Callable[[], None]
+        self,
+        store: ModelStore,
+        device: Device,
+        *,
+        source_roots: tuple[Path, ...],
+        trust_remote_code: bool,
+        on_change: Callable[[], None],
     ) -> None:
         self._store = store
         self.device = device
+        self._source_roots = source_roots
         self._trust_remote_code = trust_remote_code
         self._batcher = Batcher(device.streams, device.share_cores)
         self.cache: WarmCache[ModelKey, Loaded] = WarmCache(device.cache_bytes, self._free, on_change)
@@ -82,10 +92,11 @@ class Engine:
 
     def predict(self, job: PredictJob, context: JobContext) -> Any:
         """One output for each row of the job."""
+        trust = check_worker(job.trust_remote_code, self._trust_remote_code)
         key, artifact = self._find(job.model, job.dtype, prefer_warm=True)
         tasks.check(artifact.task)
         check_inputs(artifact.signature, artifact.task, job.inputs)
-        with self.cache.lease(key, lambda: self._load(key, artifact, context, trust=False)) as entry:
+        with self.cache.lease(key, lambda: self._load(key, artifact, context, trust=trust)) as entry:
             task = self._task(entry.value)
             single = not isinstance(job.inputs, list | Table)
             rows = job.inputs.rows() if isinstance(job.inputs, Table) else [job.inputs] if single else job.inputs
@@ -124,17 +135,12 @@ class Engine:
 
     def load(self, job: LoadJob, context: JobContext) -> dict[str, Any]:
         """Warm a model; says what is in memory afterwards."""
-        if job.trust_remote_code and not self._trust_remote_code:
-            raise InvalidInput(
-                "trust_remote_code: this worker runs no custom code of models; "
-                "start it with WARMLANE_TRUST_REMOTE_CODE=1 if you trust them",
-                field="trust_remote_code",
-            )
+        trust = check_worker(job.trust_remote_code, self._trust_remote_code)
         key, artifact = self._find(job.model, job.dtype, prefer_warm=False)
+        if job.return_type == "pipeline" and artifact.model_type:
+            check_pipeline(artifact)
         started = time.monotonic()
-        with self.cache.lease(
-            key, lambda: self._load(key, artifact, context, trust=job.trust_remote_code), pin=job.pin
-        ) as entry:
+        with self.cache.lease(key, lambda: self._load(key, artifact, context, trust=trust), pin=job.pin) as entry:
             if job.return_type == "pipeline":
                 self._task(entry.value)
             self._served[key.name, key.version] = key.dtype
@@ -199,7 +205,11 @@ class Engine:
         if not artifact.model_type:  # a diagnostic task has no model
             return Loaded(artifact, {"task": artifact.task}, ""), 0
         components = load_components(
-            self._store.path(key.name, key.version), dtype=key.dtype, device=self.device.name, trust_remote_code=trust
+            self._store.path(key.name, key.version),
+            dtype=key.dtype,
+            device=self.device.name,
+            trust_remote_code=trust,
+            source_roots=self._source_roots,
         )
         model = components["model"]
         context.tell(State.RUNNING, "running")
@@ -208,7 +218,9 @@ class Engine:
     def _task(self, loaded: Loaded) -> Task:
         if loaded.task is None:
             # Two threads may both make one; either is right, and the weights are shared.
-            loaded.task = tasks.implementation(loaded.artifact.task, loaded.components)
+            loaded.task = tasks.implementation(
+                loaded.artifact.task, loaded.components, loaded.artifact.own.get("pipeline")
+            )
         return loaded.task
 
     def _types(self, loaded: Loaded, return_type: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import huggingface_hub
@@ -30,6 +30,12 @@ from warmlane.errors import HubUnavailable, SourceError
 SAFE_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.md", "*.tiktoken", "LICENSE*", "license*"]
 #: The same without weights.
 LIGHT_FILES = [pattern for pattern in SAFE_FILES if pattern != "*.safetensors"]
+
+#: What custom code is made of, for those who trust it.
+CODE_FILES = ["*.py"]
+
+#: Told how far something is: a fraction of 1, and the phase in a word.
+Report = Callable[[float, str], None]
 
 _ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
 
@@ -61,7 +67,7 @@ def _unavailable(repo: str) -> HubUnavailable:
     return HubUnavailable(f"{repo!r} is not in the local cache and the model hub does not answer; try again later")
 
 
-def snapshot(repo: str, revision: str | None, patterns: list[str]) -> Path:
+def snapshot(repo: str, revision: str | None, patterns: list[str], *, report: Report | None = None) -> Path:
     """A directory with the repository's files of a revision; its name is the commit.
 
     Raises:
@@ -70,6 +76,11 @@ def snapshot(repo: str, revision: str | None, patterns: list[str]) -> Path:
     """
     with _translated(repo):
         return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=patterns))
+
+
+def commit_of(repo: str, revision: str | None) -> str:
+    """The commit that a revision is now."""
+    return snapshot(repo, revision, ["config.json"]).name
 
 
 def cache_root() -> Path:

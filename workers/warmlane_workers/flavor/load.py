@@ -6,22 +6,27 @@ Source: the guide, "Saving a pipeline and loading components" and "Scale Inferen
 from __future__ import annotations
 
 import os
-import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
-import transformers
 
-from warmlane.errors import ArtifactError, InvalidInput, MissingExtra
+from warmlane.errors import (
+    ArtifactError,
+    ArtifactIncomplete,
+    DeviceError,
+    InvalidBaseModel,
+    InvalidInput,
+    UnknownComponent,
+)
 from warmlane.jobs import RETURN_TYPES
 from warmlane.model import dtype_name
-from warmlane_workers.flavor import hub
-from warmlane_workers.flavor.source import BYTE_TOKENIZERS, has_tokenizer
-from warmlane_workers.mlmodel import COMPONENTS_DIR, MODEL_DIR, Artifact
+from warmlane_workers.flavor import adapters, files, hub, reading, source
+from warmlane_workers.flavor.code_paths import add_code
+from warmlane_workers.mlmodel import COMPONENTS_DIR, MODEL_DIR, PEFT_DIR, Artifact
 from warmlane_workers.pipelines.build import build_pipeline
-from warmlane_workers.pipelines.registry import READERS, model_class
+from warmlane_workers.pipelines.registry import READERS, pipeline_class
 
 
 def load_model(
@@ -29,117 +34,176 @@ def load_model(
     return_type: str = "pipeline",
     *,
     dtype: Any = None,
-    device: str = "cpu",
+    torch_dtype: Any = None,
+    device: Any = None,
+    device_map: Any = None,
+    components: Sequence[str] | None = None,
+    base_model_path: str | os.PathLike[str] | None = None,
     trust_remote_code: bool = False,
+    source_roots: tuple[Path, ...] = (Path("/"),),
     **pipeline_kwargs: Any,
 ) -> Any:
     """Load a model directory.
 
     Args:
         return_type: "pipeline", or "components": a dict that `transformers.pipeline(**components)` takes.
-        dtype: overrides the recorded type.
-        device: a torch device.
-        pipeline_kwargs: go to `transformers.pipeline`.
+        dtype: overrides the recorded type: `float32 float16 bfloat16 float64`, with or without `torch.`, or a
+            `torch.dtype`.
+        torch_dtype: the guide's word for `dtype`.
+        device: a torch device, its name or number (-1 is the CPU); default: the first GPU, else the CPU.
+        device_map: spread the model over devices, e.g. "auto"; excludes `device`.
+        components: names of those to load, e.g. `("tokenizer",)`, which reads no weights; returns a dict of them.
+        base_model_path: where the base of an adapter lies now, for one that refers to it by a path.
+        trust_remote_code: run the model's own code, and let `code/` be imported.
+        source_roots: directories that a base must lie in which is referred to by its path.
+        pipeline_kwargs: go to `transformers.pipeline`, over the arguments of the pipeline that was saved.
 
     Raises:
-        ArtifactError: a file is missing or damaged, or the parts make no pipeline.
+        ArtifactIncomplete, ArtifactDamaged, ArtifactChanged, ArtifactTooNew: the artifact is not whole, or not the
+            saved one.
+        ArtifactError: the parts make no pipeline.
+        CustomCodeRefused: it needs code of its own.
+        DeviceError: no such device here.
         HubUnavailable: a reference-only model whose weights are not in the cache.
     """
     if return_type not in RETURN_TYPES:
         raise InvalidInput(f"return_type: must be one of {', '.join(RETURN_TYPES)}", field="return_type")
-    components = load_components(path, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
-    return components if return_type == "components" else build_pipeline(components, **pipeline_kwargs)
-
-
-#: transformers patches its own classes and torch's default type while it builds a model: one at a time in a process.
-_BUILDING = threading.Lock()
+    directory = Path(path)
+    artifact = Artifact.read(directory)
+    dtype = dtype_name(torch_dtype if dtype is None else dtype)
+    if components is not None:
+        return _some(directory, artifact, components, trust_remote_code)
+    if return_type == "pipeline":
+        check_pipeline(artifact)
+    if device is not None and device_map is not None:
+        raise InvalidInput("device: excludes device_map; give one of them", field="device")
+    loaded = load_components(
+        directory,
+        dtype=dtype,
+        device=None if device_map is not None else find_device(device),
+        device_map=device_map,
+        base_model_path=base_model_path,
+        trust_remote_code=trust_remote_code,
+        source_roots=source_roots,
+    )
+    if return_type == "components":
+        return {**loaded, "dtype": loaded["model"].dtype}
+    return build_pipeline(loaded, artifact.own.get("pipeline"), **pipeline_kwargs)
 
 
 def load_components(
-    path: str | os.PathLike[str], *, dtype: Any = None, device: str = "cpu", trust_remote_code: bool = False
+    path: str | os.PathLike[str],
+    *,
+    dtype: Any = None,
+    device: Any = "cpu",
+    device_map: Any = None,
+    base_model_path: str | os.PathLike[str] | None = None,
+    trust_remote_code: bool = False,
+    source_roots: tuple[Path, ...] = (Path("/"),),
 ) -> dict[str, Any]:
-    """`{"task", "model", "tokenizer", …}`; the model is in evaluation mode on its device."""
+    """`{"task", "model", "tokenizer", …}`; the model is in evaluation mode on its device. Arguments as `load_model`."""
     directory = Path(path)
     artifact = Artifact.read(directory)
+    if "files" in artifact.own:
+        files.check(directory, artifact.own["files"])
+    if artifact.code and trust_remote_code:
+        add_code(directory)
     chosen = dtype_name(dtype) or _recorded_dtype(artifact)
-    model_dir = _model_dir(directory, artifact)
-    components: dict[str, Any] = {"task": artifact.task}
-    try:
-        options = {} if chosen is None else {"dtype": getattr(torch, chosen)}
-        with _BUILDING:
-            model, loading = _model_class(artifact).from_pretrained(
-                model_dir,
-                use_safetensors=True,
-                trust_remote_code=trust_remote_code,
-                ignore_mismatched_sizes=True,  # refused below, in words of ours
-                output_loading_info=True,
-                **options,
-            )
-        _refuse_random(model, loading, artifact.task)
-        components["model"] = model.eval().to(device)
-        for name in artifact.components:
-            if name in READERS:
-                origin = _component_dir(directory, artifact, name)
-                components[name] = READERS[name].from_pretrained(origin, trust_remote_code=trust_remote_code)
-    except safetensors.SafetensorError as exc:
-        raise ArtifactError("the weights are damaged (not readable as safetensors); save the model again") from exc
-    except ImportError as exc:
-        raise MissingExtra(
-            f"the model needs a package that is not installed: {str(exc).strip().splitlines()[0]}"
-        ) from exc
-    except (OSError, ValueError, KeyError) as exc:
-        raise ArtifactError(f"the model does not load ({type(exc).__name__}: {str(exc)[:300]})") from exc
-    return components
+    place = _model_dir(directory, artifact, base_model_path, source_roots, trust_remote_code)
+    model = reading.read_model(
+        place,
+        artifact.model_type,
+        artifact.task,
+        dtype=chosen,
+        device_map=device_map,
+        trust_remote_code=trust_remote_code,
+    )
+    if artifact.has_adapter:
+        model = adapters.apply(model, directory / PEFT_DIR).eval()
+    names = [name for name in artifact.components if name in READERS]
+    read = {name: _component(directory, artifact, name, trust_remote_code) for name in names}
+    return {"task": artifact.task, "model": model if device is None else model.to(device), **read}
 
 
-def _model_dir(directory: Path, artifact: Artifact) -> Path:
-    if artifact.has_weights:
-        found = directory / MODEL_DIR
-        if not found.is_dir():
-            raise ArtifactError(f"the directory {MODEL_DIR}/ is missing from the artifact; save the model again")
-        if not (found / "config.json").is_file():  # transformers makes one up
-            raise ArtifactError(f"{MODEL_DIR}/config.json is missing from the artifact; save the model again")
-        return found
-    if not artifact.source_revision:
-        raise ArtifactError("the artifact has neither weights nor a hub commit; save the model again")
-    return hub.snapshot(artifact.source_name, artifact.source_revision, hub.SAFE_FILES)
+def check_pipeline(artifact: Artifact) -> None:
+    """Whether an artifact's components make a pipeline, before its weights are read.
 
-
-def _component_dir(directory: Path, artifact: Artifact, name: str) -> Path:
-    stored = directory / COMPONENTS_DIR / name
-    if stored.is_dir() and (name != "tokenizer" or _is_tokenizer(stored, artifact)):
-        return stored
-    if name not in artifact.component_sources:
-        raise ArtifactError(f"the component {name!r} is missing from the artifact; save the model again")
-    repo, revision = artifact.component_sources[name]
-    return hub.snapshot(repo, revision, hub.LIGHT_FILES)
-
-
-def _is_tokenizer(directory: Path, artifact: Artifact) -> bool:
-    """Whether there is a vocabulary; transformers makes one up, in silence, where there is none."""
-    return artifact.components["tokenizer"] in BYTE_TOKENIZERS or has_tokenizer(directory)
-
-
-def _model_class(artifact: Artifact) -> Any:
-    """The recorded class; where this transformers has no model of that name, the auto class of the task."""
-    kind = getattr(transformers, artifact.model_type, None)
-    if isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel):
-        return kind
-    return model_class(artifact.task)
-
-
-def _refuse_random(model: Any, loading: Any, task: str) -> None:
-    """transformers puts random weights where the files have none that fit; an answer of these would be noise."""
-    if loading["mismatched_keys"]:
-        raise ArtifactError("the weights do not fit the model's configuration; save the model again")
-    # A base model is saved with or without its pooler, and features are taken before it.
-    unasked = ("pooler.",) if model.base_model is model else ()
-    missing = sorted(key for key in loading["missing_keys"] if not key.startswith(unasked))
-    if missing:
-        raise ArtifactError(
-            f"the weights have no {missing[0]!r}: they are incomplete, or this model was never trained for {task}; "
-            "save one that is whole"
+    Raises:
+        InvalidInput: its processor would have no place in it (the guide: such models load as components).
+    """
+    if "processor" in artifact.components and pipeline_class(artifact.task)._load_processor is False:
+        raise InvalidInput(
+            f"return_type: the model has a processor, and a {artifact.task} pipeline takes none; "
+            "load it with return_type='components'",
+            field="return_type",
         )
+
+
+def find_device(device: Any) -> torch.device:
+    """A device of this machine.
+
+    Raises:
+        DeviceError: there is none of that name.
+    """
+    if device is None:
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        found = torch.device("cpu") if device == -1 else torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, TypeError, AssertionError) as exc:
+        raise DeviceError("device: there is none of that name here; leave it out for the best there is", field="device") from exc
+    return found
+
+
+def _some(directory: Path, artifact: Artifact, names: Sequence[str], trust_remote_code: bool) -> dict[str, Any]:
+    unknown = [name for name in names if name not in artifact.components]
+    if isinstance(names, str) or unknown:
+        raise UnknownComponent(
+            f"components: a list of names; the model has {', '.join(artifact.components) or 'none'}",
+            field="components",
+            allowed=list(artifact.components),
+        )
+    return {name: _component(directory, artifact, name, trust_remote_code) for name in names}
+
+
+def _model_dir(
+    directory: Path,
+    artifact: Artifact,
+    base_model_path: str | os.PathLike[str] | None,
+    roots: tuple[Path, ...],
+    code: bool,
+) -> Path:
+    if base_model_path is not None and artifact.base_path is None:
+        raise InvalidBaseModel(
+            "base_model_path: this model does not refer to a base by its path; leave it out", field="base_model_path"
+        )
+    if artifact.has_weights:
+        found = artifact.model_directory(directory)
+        if not found.is_dir():
+            raise ArtifactIncomplete(f"the directory {MODEL_DIR}/ is missing from the artifact; save the model again")
+        return found
+    if artifact.base_path is not None:
+        base = source.inside(Path(base_model_path or artifact.base_path), roots)
+        if not base.is_dir():
+            raise ArtifactIncomplete("the adapter's base is not where it was; say where with base_model_path")
+        return base
+    if not artifact.source_revision:
+        raise ArtifactIncomplete("the artifact has neither weights nor a hub commit; save the model again")
+    patterns = [*hub.SAFE_FILES, *(hub.CODE_FILES if code else [])]
+    return hub.snapshot(artifact.source_name, artifact.source_revision, patterns)
+
+
+def _component(directory: Path, artifact: Artifact, name: str, trust_remote_code: bool) -> Any:
+    stored = directory / COMPONENTS_DIR / name
+    old = artifact.model_directory(directory)
+    if not stored.is_dir() and name in artifact.component_sources:
+        patterns = [*hub.LIGHT_FILES, *(hub.CODE_FILES if trust_remote_code else [])]
+        stored = hub.snapshot(*artifact.component_sources[name], patterns)
+    elif not stored.is_dir() and old.name != MODEL_DIR:
+        stored = old
+    elif not stored.is_dir():
+        raise ArtifactIncomplete(f"the component {name!r} is missing from the artifact; save the model again")
+    return reading.read_component(name, stored, artifact.components[name], trust_remote_code=trust_remote_code)
 
 
 def _recorded_dtype(artifact: Artifact) -> str | None:

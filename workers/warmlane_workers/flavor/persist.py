@@ -12,13 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from warmlane_workers.flavor import hub
-from warmlane_workers.flavor.save import Report, silent
+from warmlane_workers.flavor.hub import Report
+from warmlane_workers.flavor.save import silent
 from warmlane_workers.flavor.source import Checkpoint
 from warmlane_workers.mlmodel import COMPONENTS_DIR, MODEL_DIR, Artifact
 from warmlane_workers.pipelines.registry import READERS
 
 
-def persist_pretrained_model(path: str | os.PathLike[str], *, report: Report = silent) -> Artifact:
+def persist_pretrained_model(path: str | os.PathLike[str], *, report: Report = silent, source_roots: tuple[Path, ...] = (Path("/"),)) -> Artifact:
     """Fetch a model's weights and components at their recorded commits into its directory.
 
     A no-op for an artifact that has weights.

@@ -1,37 +1,37 @@
 """Write a model directory. A checkpoint's files are copied, never loaded; objects in memory save themselves.
 
-Source: the guide, "Pipelines vs. Component Logging", "Storage-Efficient Model Logging" and "Automatic Metadata".
+Everything that can be refused is refused before a byte is written; `MLmodel` comes last, so that a directory without it is
+no artifact. Source: the guide, "Pipelines vs. Component Logging", "Storage-Efficient Model Logging" and "PEFT Models".
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-from transformers import Pipeline, PreTrainedModel
+from huggingface_hub import split_torch_state_dict_into_shards
 
-from warmlane import signature as signatures
-from warmlane.errors import InvalidInput, MissingExtra, SourceError
-from warmlane.jobs import COMPONENTS
+from warmlane.errors import InvalidShardSize, PathNotEmpty
+from warmlane.jobs import split_example
 from warmlane.model import dtype_name
-from warmlane_workers.flavor import hub, requirements, source
-from warmlane_workers.flavor.source import Checkpoint
-from warmlane_workers.mlmodel import COMPONENTS_DIR, FILE, MODEL_DIR, Artifact
-from warmlane_workers.pipelines.registry import READERS, canonical, model_type, pipeline_class
+from warmlane.saving import PROMPT_TEMPLATE, check_options, check_prompt_template
+from warmlane_workers.flavor import papers, requirements
+from warmlane_workers.flavor.code_paths import gather_code
+from warmlane_workers.flavor.describe import Wishes, describe, in_memory
+from warmlane_workers.flavor.hub import Report
+from warmlane_workers.flavor.imports import import_directory
+from warmlane_workers.flavor.parts import Lookup, Parts, resolve
+from warmlane_workers.flavor.source import Checkpoint, inside
+from warmlane_workers.flavor.writing import Beside, write
+from warmlane_workers.mlmodel import Artifact
+from warmlane_workers.pipelines.build import build_pipeline
 
-#: Guide: "MLflow by default uses a 500 MB max_shard_size"; the same environment variable overrides it.
+#: Guide: "MLflow by default uses a 500 MB max_shard_size"; the environment variable overrides it.
 MAX_SHARD_SIZE = "500MB"
-#: Tasks that diagnose warmlane itself and have no weights.
-DIAGNOSTIC_TASKS = {"echo"}
-#: The source that saves one: `warmlane:echo`.
-DIAGNOSTIC_SCHEME = "warmlane:"
-
-Report = Callable[[float, str], None]
+SHARD_SIZE_VARIABLE = "MLFLOW_HUGGINGFACE_MODEL_MAX_SHARD_SIZE"
 
 
 def silent(fraction: float, phase: str) -> None:
@@ -42,13 +42,25 @@ def save_model(
     transformers_model: Any,
     path: str | os.PathLike[str],
     *,
+    processor: Any = None,
     task: str | None = None,
     dtype: Any = None,
-    save_pretrained: bool = True,
-    revision: str | None = None,
-    signature: Mapping[str, Any] | None = None,
+    torch_dtype: Any = None,
+    model_card: Any = None,
+    code_paths: Sequence[str] | None = None,
+    signature: Any = None,
+    input_example: Any = None,
+    pip_requirements: Sequence[str] | str | None = None,
+    extra_pip_requirements: Sequence[str] | str | None = None,
+    conda_env: Mapping[str, Any] | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     model_config: Mapping[str, Any] | None = None,
+    prompt_template: str | None = None,
+    save_pretrained: bool = True,
+    base_model_path: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
+    check_weights: bool = True,
+    trust_remote_code: bool = False,
     source_roots: tuple[Path, ...] = (Path("/"),),
     own: Mapping[str, Any] | None = None,
     report: Report = silent,
@@ -57,238 +69,161 @@ def save_model(
 
     Args:
         transformers_model: a pipeline; a dict of components (objects, or each a directory or hub id; `model` is
-            required); a checkpoint directory; a hub id; or an MLflow model directory, which is taken as it is.
-        task: the pipeline's task; default: the pipeline's own, or what the architecture tells.
+            required); a checkpoint directory; a hub id; a PEFT model (as the model of a pipeline or dict) or an adapter's
+            directory; or an MLflow model directory, which is taken as it is.
+        path: absent, or an empty directory.
+        processor: a processor object, directory or hub id; the artifact then loads as components, unless its task's
+            pipeline takes a processor.
+        task: the pipeline's task, or `llm/v1/chat`, `completions`, `embeddings`; default: the pipeline's own, else what
+            the model card or the architecture tells.
         dtype: recorded as the type to load in; default: the weights' own. The stored weights are not converted.
-        save_pretrained: False stores the hub's name and commit instead of weights (hub ids only).
+        torch_dtype: the guide's word for `dtype`.
+        model_card: a `huggingface_hub.ModelCard`, its text, or a path; default: the source's own.
+        code_paths: files and directories to keep under `code/`.
+        signature: `{"inputs", "outputs", "params"}` or MLflow's `ModelSignature`; default: of the input example, else of
+            the task.
+        input_example: an input, or a tuple of an input and params. One prediction on it gives the signature.
+        pip_requirements, extra_pip_requirements, conda_env: the environment instead of, or beside, the inferred one.
+        metadata: kept in the `MLmodel` file.
+        model_config: parameters of every predict.
+        prompt_template: frames each input; exactly one `{prompt}`.
+        save_pretrained: False stores the hub's name and commit, of the model and of each component, instead of files.
+        base_model_path: checkpoint directory of an adapter's base, referred to by its path.
+        revision: branch, tag or commit of a hub id.
+        check_weights: a model in memory is compared with what it is a reference to; False refers unseen.
+        trust_remote_code: take custom code along; reading custom tokenizers runs it.
         source_roots: directories that local sources must lie in.
         own: warmlane's own facts for the `MLmodel` file.
+        report: told how far it is.
 
     Returns:
         What was written.
 
     Raises:
-        InvalidInput, SourceError, UnsupportedTask: before anything is written.
+        SaveRefused, SourceError, UnsupportedTask, CustomCodeRefused: before anything is written.
         HubUnavailable: the hub does not answer.
+        StoreError: the disk is full; what was written is removed.
     """
-    target = Path(path)
-    if target.exists() and any(target.iterdir()):
-        raise InvalidInput("path: the directory exists and is not empty", field="path")
-    dtype = dtype_name(dtype)
-    parts = _resolve(transformers_model, source_roots, revision, weights=save_pretrained)
+    target = _empty(path)
+    example, example_params = split_example(input_example)
+    check_options(
+        task=task,
+        signature=signature,
+        metadata=metadata or {},
+        prompt_template=prompt_template,
+        pip_requirements=pip_requirements,
+        extra_pip_requirements=extra_pip_requirements,
+        conda_env=conda_env,
+        code_paths=code_paths,
+    )
+    shard_size = _shard_size()
+    dtype = dtype_name(torch_dtype if dtype is None else dtype)
+    report(0.0, "reading the source")
+    wishes = Wishes(task, dtype, save_pretrained, check_weights, trust_remote_code, report)
+    lookup = Lookup(source_roots, revision, save_pretrained, trust_remote_code, report)
+    parts = resolve(transformers_model, processor, base_model_path, lookup)
     if isinstance(parts, Path):
-        _refuse_changes(
-            Artifact.read(parts),
-            {"task": task, "dtype": dtype},
-            {"signature": signature, "metadata": metadata, "model_config": model_config},
-        )
-        return _import(parts, target, dict(own or {}), source_roots)
-    artifact = _describe(parts, task, dtype, save_pretrained)
+        changes = {"signature": signature, "metadata": metadata, "model_config": model_config}
+        changes |= {"prompt_template": prompt_template, "input_example": example, "model_card": model_card}
+        asked = {"task": task, "dtype": dtype}
+        return import_directory(parts, target, lookup, wishes, asked=asked, changes=changes, own=own or {})
+
+    def resolve_in(item: Path) -> Path:
+        return inside(item, source_roots)
+
+    artifact = describe(parts, wishes)
+    check_prompt_template(prompt_template, artifact.task)
+    code = gather_code(code_paths, resolve_in)
+    beside = Beside(
+        shard_size=shard_size,
+        papers=_papers(parts, artifact, model_card),
+        environment=requirements.plan(
+            components={name: part for name, part in parts.components.items() if not isinstance(part, Checkpoint)},
+            has_adapter=artifact.has_adapter,
+            code_files=[*code.python_files, *(_brought_code(parts) if trust_remote_code else ())],
+            pip_requirements=pip_requirements,
+            extra_pip_requirements=extra_pip_requirements,
+            conda_env=conda_env,
+            resolve=resolve_in,
+        ),
+        code=code,
+        example=None if example is None else (example, example_params),
+    )
     artifact = replace(
         artifact,
-        signature=signature or signatures.DEFAULTS.get(artifact.task),
-        metadata=dict(metadata or {}),
+        signature=_signature(parts, artifact, wishes, signature, beside.example, model_config or {}),
+        metadata=_metadata(artifact, metadata, prompt_template),
         model_config=dict(model_config or {}),
-        own=dict(own or {}),
+        code=bool(code.files),
+        own={**artifact.own, **(own or {})},
     )
-    target.mkdir(parents=True, exist_ok=True)
-    size = _write_parts(parts, target, save_pretrained, report)
-    _write_papers(parts.get("model"), artifact.source_name, target)
-    requirements.write(target)
-    artifact = replace(artifact, size_bytes=size)
-    artifact.write(target)
-    return artifact
+    return write(parts, artifact, beside, target, wishes)
 
 
-def _resolve(model: Any, roots: tuple[Path, ...], revision: str | None, *, weights: bool) -> dict[str, Any] | Path:
-    """Component name -> checkpoint or object; or the path of an MLflow model directory."""
-    if isinstance(model, os.PathLike):
-        model = os.fspath(model)
-    if isinstance(model, Pipeline):
-        return {name: getattr(model, name) for name in COMPONENTS if getattr(model, name, None) is not None} | {
-            "task": model.task
-        }
-    if isinstance(model, str):
-        if model.removeprefix(DIAGNOSTIC_SCHEME) in DIAGNOSTIC_TASKS and model.startswith(DIAGNOSTIC_SCHEME):
-            return {"task": model.removeprefix(DIAGNOSTIC_SCHEME)}
-        found = source.find(model, roots, revision, weights=weights)
-        if (found.directory / FILE).is_file():
-            return found.directory
-        found.config()
-        parts: dict[str, Any] = {"model": found}
-        if found.has_tokenizer():
-            parts["tokenizer"] = found
-        if (found.directory / "preprocessor_config.json").exists():
-            kind = "image_processor" if "image_processor_type" in _preprocessor(found) else "feature_extractor"
-            parts[kind] = found
-        return parts
-    if not isinstance(model, dict) or "model" not in model:
-        raise InvalidInput(
-            "transformers_model: a pipeline, a dict of components with 'model', a directory, or a hub id",
-            field="transformers_model",
-        )
-    unknown = sorted(set(model) - set(COMPONENTS))
-    if unknown:
-        raise InvalidInput(f"no component may be called {unknown[0]!r}; allowed are {', '.join(COMPONENTS)}")
-    return {
-        name: source.find(part, roots, revision, weights=weights) if isinstance(part, str) else part
-        for name, part in model.items()
-    }
+def _signature(
+    parts: Parts,
+    artifact: Artifact,
+    wishes: Wishes,
+    given: Any,
+    example: tuple[Any, Mapping[str, Any] | None] | None,
+    model_config: Mapping[str, Any],
+) -> Mapping[str, Any] | None:
+    """The guide's three ways: the one that was given, that of the example, that of the task."""
+    from warmlane import signature as S
+    if not hasattr(S, "default_signature"):
+        return given or S.DEFAULTS.get(artifact.task)
+    from warmlane.signature import check_signature, default_signature
+    from warmlane_workers.flavor import signatures
+    if given is not None:
+        return check_signature(given)
+    if example is None or artifact.inference_task is not None:
+        return default_signature(artifact.task, artifact.inference_task)
+    wishes.report(0.05, "predicting the input example")
+    pipeline = parts.pipeline or build_pipeline(in_memory(parts, artifact, wishes))
+    return signatures.of_example(pipeline, *example, model_config=model_config)
 
 
-def _preprocessor(checkpoint: Checkpoint) -> str:
-    return checkpoint.resolve(checkpoint.directory / "preprocessor_config.json").read_text(encoding="utf-8")
+def _empty(path: str | os.PathLike[str]) -> Path:
+    target = Path(path)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise PathNotEmpty("path: something is there already; give an empty or an absent directory", field="path")
+    return target
 
 
-def _describe(parts: dict[str, Any], task: str | None, dtype: str | None, save_pretrained: bool) -> Artifact:
-    """Everything that can be known, and refused, before a byte is written."""
-    model = parts.get("model")
-    if model is None:
-        return Artifact(
-            task=parts["task"],
-            instance_type="",
-            model_type="",
-            dtype=None,
-            source_name="",
-            has_weights=False,
-            components={},
-        )
-    task = canonical(task) if task else None
-    if isinstance(model, Checkpoint):
-        config = model.config()
-        if save_pretrained:
-            model.files()
-        stored = model.weights_dtype()
-        task = task or source.infer_task(config)
-        kind = model_type(task, config) if task else ""
-        dtype = dtype or _known_dtype(config.get("dtype") or config.get("torch_dtype") or stored)
-        name = model.name
-    elif isinstance(model, PreTrainedModel):
-        task = task or parts.get("task") or source.infer_task({"architectures": [type(model).__name__]})
-        kind, dtype, name = (
-            type(model).__name__,
-            dtype or _known_dtype(str(model.dtype)),
-            model.name_or_path or "",
-        )
-    else:
-        raise InvalidInput("the component 'model' is neither a transformers model nor a source", field="model")
-    if task is None:
-        raise InvalidInput("task: the source does not tell it; give one, e.g. 'text-classification'", field="task")
-    if not save_pretrained and not (isinstance(model, Checkpoint) and model.revision):
-        raise InvalidInput(
-            "save_pretrained=False needs a hub id; a directory can only be copied", field="save_pretrained"
-        )
-    _check_tokenizer(parts, task)
-    return Artifact(
-        task=task,
-        instance_type=pipeline_class(task).__name__,
-        model_type=kind,
-        dtype=dtype,
-        source_name=name,
-        source_revision=model.revision if isinstance(model, Checkpoint) else None,
-        has_weights=save_pretrained,
-        components={key: _class_name(key, part) for key, part in parts.items() if key in READERS},
-        component_sources={
-            key: (part.name, part.revision)
-            for key, part in parts.items()
-            if key in READERS and isinstance(part, Checkpoint) and part.revision
-        },
-    )
+def _shard_size() -> str:
+    """The largest weight file.
 
-
-def _known_dtype(text: Any) -> str | None:
-    """A checkpoint's own type, if it is one that models are loaded in."""
+    Raises:
+        InvalidShardSize: the environment variable holds no size.
+    """
+    text = os.environ.get(SHARD_SIZE_VARIABLE, MAX_SHARD_SIZE)
     try:
-        return dtype_name(text)
-    except InvalidInput:
-        return None
-
-
-def _check_tokenizer(parts: dict[str, Any], task: str) -> None:
-    if getattr(pipeline_class(task), "_load_tokenizer", False) and "tokenizer" not in parts:
-        raise SourceError(f"{task} needs a tokenizer and the source has none ({', '.join(source.TOKENIZER_FILES)})")
-    tokenizer = parts.get("tokenizer")
-    if isinstance(tokenizer, Checkpoint) and not tokenizer.has_tokenizer():
-        raise SourceError(f"{tokenizer.name}: no tokenizer files ({', '.join(source.TOKENIZER_FILES)})")
-
-
-def _class_name(key: str, part: Any) -> str:
-    return type(_read(key, part)).__name__
-
-
-def _read(key: str, part: Any) -> Any:
-    """A component as an object; small files only, no weights, no custom code."""
-    if not isinstance(part, Checkpoint):
-        return part
-    for path in part.directory.iterdir():
-        part.resolve(path)
-    try:
-        return READERS[key].from_pretrained(part.directory, trust_remote_code=False)
-    except ImportError as exc:
-        raise MissingExtra(
-            f"the {key} needs a package that is not installed: {str(exc).strip().splitlines()[0]}"
+        split_torch_state_dict_into_shards({}, max_shard_size=text)
+    except ValueError as exc:
+        raise InvalidShardSize(
+            f"{SHARD_SIZE_VARIABLE}: a size such as 500MB or 5GB", field=SHARD_SIZE_VARIABLE
         ) from exc
-    except (OSError, ValueError, KeyError) as exc:
-        raise SourceError(f"{part.name}: the {key} does not load ({type(exc).__name__})") from exc
+    return text
 
 
-def _write_parts(parts: dict[str, Any], target: Path, save_pretrained: bool, report: Report) -> int:
-    if not save_pretrained or "model" not in parts:
-        return 0
-    report(0.1, "writing weights")
-    model = parts["model"]
+def _metadata(artifact: Artifact, metadata: Mapping[str, Any] | None, template: str | None) -> dict[str, Any]:
+    found = dict(metadata or {})
+    if template is not None:
+        found[PROMPT_TEMPLATE] = template
+    if artifact.inference_task is not None:
+        found["task"] = artifact.inference_task
+    return found
+
+
+def _papers(parts: Parts, artifact: Artifact, card: Any) -> papers.Papers:
+    model = parts.model
     if isinstance(model, Checkpoint):
-        model.copy_to(target / MODEL_DIR)
-    else:
-        shard = os.environ.get("MLFLOW_HUGGINGFACE_MODEL_MAX_SHARD_SIZE", MAX_SHARD_SIZE)
-        model.save_pretrained(target / MODEL_DIR, max_shard_size=shard)
-    report(0.8, "writing components")
-    for key in READERS:
-        if key in parts:
-            _read(key, parts[key]).save_pretrained(target / COMPONENTS_DIR / key)
-    return sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+        return papers.gather(model.directory, model.name if model.revision else None, model.revision, card, model.resolve)
+    hub_id = artifact.source_name if artifact.source_name and not Path(artifact.source_name).exists() else None
+    return papers.gather(None, hub_id, artifact.source_revision, card)
 
 
-def _write_papers(model: Any, name: str, target: Path) -> None:
-    """The model card and the licence, as far as the source carries them (the guide, "Automatic Metadata")."""
-    directory = model.directory if isinstance(model, Checkpoint) else None
-    if directory is not None:
-        card = directory / "README.md"
-        if card.is_file():
-            shutil.copyfile(model.resolve(card), target / "model_card.md")
-        for path in sorted(directory.iterdir()):
-            if path.name.lower().startswith("license") and path.is_file():
-                shutil.copyfile(model.resolve(path), target / path.name)
-                return
-    where = f" of {name!r}" if name else ""
-    text = f"No licence came with the weights{where}. Ask their publisher which restrictions exist before use.\n"
-    (target / "LICENSE.txt").write_text(text, encoding="utf-8")
-
-
-def _refuse_changes(artifact: Artifact, values: Mapping[str, Any], extras: Mapping[str, Any]) -> None:
-    """An MLflow directory is taken as it is: say so instead of dropping what was asked for."""
-    changed = [name for name, value in values.items() if value not in (None, getattr(artifact, name))]
-    changed += [name for name, value in extras.items() if value]
-    if changed:
-        raise InvalidInput(
-            f"{changed[0]}: an MLflow model directory is taken as it is; leave this out, or save its checkpoint",
-            field=changed[0],
-        )
-
-
-def _import(origin: Path, target: Path, own: dict[str, Any], roots: tuple[Path, ...]) -> Artifact:
-    """Take an MLflow model directory as it is; only warmlane's own key is added to its `MLmodel`."""
-    if Artifact.read(origin).has_weights:
-        weights = Checkpoint(origin / MODEL_DIR, str(origin), None, roots)
-        weights.files()
-        weights.weights_dtype()
-    allowed = (*hub.SAFE_FILES, "*.yaml", FILE)
-    true = {path: source.inside(path, roots) for path in sorted(origin.rglob("*"))}
-    for path, place in ((path, target / path.relative_to(origin)) for path in true):
-        if path.is_file() and any(Path(path.name).match(pattern) for pattern in allowed):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(true[path], place)
-    document = yaml.safe_load((target / FILE).read_text(encoding="utf-8"))
-    document["flavors"]["transformers"]["warmlane"] = own
-    (target / FILE).write_text(yaml.safe_dump(document, sort_keys=True, allow_unicode=True), encoding="utf-8")
-    return Artifact.read(target)
+def _brought_code(parts: Parts) -> list[Path]:
+    """The Python files that come along with checkpoints."""
+    sources = {part.directory: part for part in (parts.model, *parts.components.values()) if isinstance(part, Checkpoint)}
+    return [part.resolve(path) for directory, part in sources.items() for path in sorted(directory.rglob("*.py"))]

@@ -8,41 +8,39 @@ from __future__ import annotations
 
 import fnmatch
 import json
-import os
-import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors
+import yaml
 
-from warmlane.errors import SourceError
-from warmlane_workers.flavor import hub
-
-#: File names that hold a tokenizer. transformers 5 makes one up, in silence, where none of them is there.
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "tokenizer.model",
-    "spiece.model",
-    "spm.model",
-    "sentencepiece.bpe.model",
-)
-#: Tokenizers that read bytes or characters, and so have no file of the above.
-BYTE_TOKENIZERS = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
+from warmlane.errors import SourceError, SourceIncomplete
+from warmlane_workers.flavor import adapters, custom_code, files, hub, reading
+from warmlane_workers.pipelines.registry import is_task
 
 #: safetensors' names of the element types that models are loaded in.
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
 
-#: Architecture's name ends so -> the task that it serves, for sources that do not say.
+#: Architecture's name ends so -> the task that it serves, for sources that do not say. The first that fits is taken.
 _TASK_OF_ARCHITECTURE = (
     ("ForSequenceClassification", "text-classification"),
     ("ForTokenClassification", "token-classification"),
     ("ForMaskedLM", "fill-mask"),
     ("ForCausalLM", "text-generation"),
     ("LMHeadModel", "text-generation"),
+    ("ForQuestionAnswering", "question-answering"),
+    ("ForCTC", "automatic-speech-recognition"),
+    ("WhisperForConditionalGeneration", "automatic-speech-recognition"),
+    ("ForAudioClassification", "audio-classification"),
+    ("ForImageClassification", "image-classification"),
+    ("ForObjectDetection", "object-detection"),
+    ("ForDepthEstimation", "depth-estimation"),
+    ("MarianMTModel", "translation"),
+    ("T5ForConditionalGeneration", "text2text-generation"),
+    ("BartForConditionalGeneration", "text2text-generation"),
+    ("PegasusForConditionalGeneration", "summarization"),
     ("Model", "feature-extraction"),
 )
 
@@ -72,7 +70,7 @@ class Checkpoint:
         try:
             content = json.loads(self.resolve(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise SourceError(f"{self.name}: no config.json, so this is no transformers checkpoint") from None
+            raise SourceIncomplete(f"{self.name}: no config.json, so this is no transformers checkpoint") from None
         except ValueError as exc:
             raise SourceError(f"{self.name}: config.json is not JSON") from exc
         if not isinstance(content, dict):
@@ -95,23 +93,98 @@ class Checkpoint:
                 raise SourceError(f"{self.name}: the weights are damaged ({path.name} is no safetensors file)") from exc
         return next((_DTYPES[name] for name, _ in counts.most_common() if name in _DTYPES), None)
 
-    def has_tokenizer(self) -> bool:
-        return has_tokenizer(self.directory)
+    def component_names(self) -> list[str]:
+        """The components whose files lie beside the model's."""
+        found = ["tokenizer"] if self._has_tokenizer() else []
+        path = self.directory / "preprocessor_config.json"
+        if path.is_file():
+            text = self.resolve(path).read_text(encoding="utf-8", errors="replace")
+            found.append("image_processor" if '"image_processor_type"' in text else "feature_extractor")
+        return found
 
-    def files(self) -> list[Path]:
-        """The checkpoint's own files, as far as an artifact takes them.
+    def _has_tokenizer(self) -> bool:
+        return (
+            reading.has_tokenizer(self.directory)
+            or custom_code.declared_class(self.directory, "tokenizer") in reading.BYTE_TOKENIZERS
+            or bool(custom_code.auto_map(self.directory, "tokenizer_config.json"))
+        )
+
+    def adapter_files(self) -> list[Path]:
+        """The files of a PEFT adapter.
 
         Raises:
-            SourceError: there are no safetensors weights, or a file lies outside the roots.
+            SourceIncomplete: its weights are not there as safetensors.
         """
-        found = [path for path in sorted(self.directory.iterdir()) if path.is_file() and _is_safe(path.name)]
+        path = self.directory / adapters.WEIGHTS
+        if not path.is_file():
+            raise SourceIncomplete(
+                f"{self.name}: no {adapters.WEIGHTS}; save the adapter with `save_pretrained(dir)` of a recent PEFT"
+            )
+        names = (adapters.CONFIG, adapters.WEIGHTS, "README.md")
+        return [self.resolve(self.directory / name) for name in names if (self.directory / name).is_file()]
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether it is a PEFT adapter, which needs a base, and no model."""
+        return (self.directory / adapters.CONFIG).is_file() and not any(
+            path.name != adapters.WEIGHTS for path in self.directory.glob("*.safetensors")
+        )
+
+    def task(self) -> str | None:
+        """The task that it serves: what its model card says, else what its architecture tells; None where neither does.
+
+        Source: the front matter's `pipeline_tag`, by which `transformers.pipeline` chooses for a hub id.
+        """
+        tag = self._card().get("pipeline_tag")
+        return tag if isinstance(tag, str) and is_task(tag) else infer_task(self.config())
+
+    def _card(self) -> dict[str, Any]:
+        path = self.directory / "README.md"
+        if not path.is_file():
+            return {}
+        text = self.resolve(path).read_text(encoding="utf-8", errors="replace")
+        try:
+            content = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else None
+        except (yaml.YAMLError, IndexError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def files(self, *, code: bool = False) -> list[Path]:
+        """The checkpoint's own files, as far as an artifact takes them.
+
+        Args:
+            code: its Python files as well.
+
+        Raises:
+            SourceIncomplete: there are no safetensors weights, or not all that the index names.
+            SourceError: a file lies outside the roots.
+        """
+        patterns = [*hub.SAFE_FILES, *(hub.CODE_FILES if code else [])]
+        found = [
+            path
+            for path in sorted(self.directory.rglob("*") if code else self.directory.iterdir())
+            if path.is_file() and any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)
+        ]
         for path in found:
             self.resolve(path)
-        if not any(path.suffix == ".safetensors" for path in found):
-            raise SourceError(
+        names = {path.name for path in found}
+        if not any(name.endswith(".safetensors") for name in names):
+            raise SourceIncomplete(
                 f"{self.name}: no *.safetensors weights; convert them with `model.save_pretrained(dir)` first"
             )
+        missing = sorted(self._shards() - names)
+        if missing:
+            raise SourceIncomplete(f"{self.name}: {missing[0]} is missing, which the weights' index names")
         return found
+
+    def _shards(self) -> set[str]:
+        path = self.directory / "model.safetensors.index.json"
+        if not path.is_file():
+            return set()
+        try:
+            return {str(name) for name in json.loads(self.resolve(path).read_text())["weight_map"].values()}
+        except (ValueError, KeyError, AttributeError, TypeError) as exc:
+            raise SourceError(f"{self.name}: {path.name} is not the index of sharded weights") from exc
 
     def resolve(self, path: Path) -> Path:
         """The true path of a file.
@@ -121,38 +194,22 @@ class Checkpoint:
         """
         return inside(path, self.roots)
 
-    def copy_to(self, target: Path) -> int:
-        """Copy the checkpoint's own files; returns their bytes.
+    def copy_to(self, target: Path, *, code: bool = False) -> dict[str, str]:
+        """Copy the checkpoint's own files; returns the SHA-256 of its weights, by file name.
 
         Raises:
             SourceError: as `files`, before anything is written.
         """
-        files = self.files()
+        found = self.files(code=code)
         target.mkdir(parents=True)
-        for path in files:
-            _copy(self.resolve(path), target / path.name, link=self.revision is not None)
-        return sum(path.stat().st_size for path in files)
-
-
-def has_tokenizer(directory: Path) -> bool:
-    """Whether a directory has a tokenizer's vocabulary."""
-    return any((directory / name).exists() for name in TOKENIZER_FILES)
-
-
-def _is_safe(name: str) -> bool:
-    return any(fnmatch.fnmatch(name, pattern) for pattern in hub.SAFE_FILES)
-
-
-def _copy(source: Path, target: Path, *, link: bool) -> None:
-    """Copy a file. The hub's cache never changes a file in place, so there a hard link does where one is possible."""
-    if link:
-        try:
-            os.link(source, target)
-        except OSError:
-            pass  # another file system
-        else:
-            return
-    shutil.copyfile(source, target)
+        hashes: dict[str, str] = {}
+        for path in found:
+            name = path.relative_to(self.directory)
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            digest = files.copy(self.resolve(path), target / name, link=self.revision is not None)
+            if digest is not None:
+                hashes[name.as_posix()] = digest
+        return hashes
 
 
 def inside(path: Path, roots: tuple[Path, ...]) -> Path:
@@ -171,11 +228,21 @@ def inside(path: Path, roots: tuple[Path, ...]) -> Path:
     return true
 
 
-def find(source: str, roots: tuple[Path, ...], revision: str | None, *, weights: bool = True) -> Checkpoint:
+def find(
+    source: str,
+    roots: tuple[Path, ...],
+    revision: str | None,
+    *,
+    weights: bool = True,
+    code: bool = False,
+    report: hub.Report | None = None,
+) -> Checkpoint:
     """Resolve a source: a local directory if it looks like a path or is one, else a hub id.
 
     Args:
         weights: False fetches of a hub id everything but the weights.
+        code: fetch its Python files as well.
+        report: told how far a download is.
 
     Raises:
         SourceError: absent, outside the roots, or neither a path nor a hub id.
@@ -192,7 +259,8 @@ def find(source: str, roots: tuple[Path, ...], revision: str | None, *, weights:
         raise SourceError("source: not a path that this worker can read", field="source") from exc
     if not hub.is_id(source):
         raise SourceError("source: neither a directory that this worker sees nor a hub id", field="source")
-    directory = hub.snapshot(source, revision, hub.SAFE_FILES if weights else hub.LIGHT_FILES)
+    patterns = [*(hub.SAFE_FILES if weights else hub.LIGHT_FILES), *(hub.CODE_FILES if code else [])]
+    directory = hub.snapshot(source, revision, patterns, report=report)
     return Checkpoint(directory, source, directory.name, (hub.cache_root(),))
 
 

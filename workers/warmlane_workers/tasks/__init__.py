@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Mapping
 from typing import Any
 
 from warmlane.errors import UnsupportedTask
@@ -27,12 +28,15 @@ def check(task: str) -> None:
         raise UnsupportedTask(f"predict does not know the task {task!r} yet; it knows {', '.join(TASKS)}", task=task)
 
 
-def implementation(task: str, components: dict[str, Any]) -> Task:
+def implementation(task: str, components: dict[str, Any], record: Mapping[str, Any] | None = None) -> Task:
     """The task's implementation over loaded components.
+
+    Args:
+        record: arguments of the pipeline that was saved.
 
     Raises:
         UnsupportedTask: this release cannot predict with it.
     """
     check(task)
-    made: Task = pkgutil.resolve_name(TASKS[task])(components)
+    made: Task = pkgutil.resolve_name(TASKS[task])(components, record)
     return made

@@ -92,8 +92,8 @@ class PipelineTask(Task):
     #: Parameters that may be passed, beside those of a subclass.
     allowed: frozenset[str] = frozenset()
 
-    def __init__(self, components: dict[str, Any]) -> None:
-        self.pipeline = build_pipeline(components)
+    def __init__(self, components: dict[str, Any], record: Mapping[str, Any] | None = None) -> None:
+        self.pipeline = build_pipeline(components, record)
         self.model = self.pipeline.model
         self.tokenizer = self.pipeline.tokenizer
         # A fast tokenizer keeps its truncation and padding in itself and refuses to change them while it is in use.
@@ -109,8 +109,14 @@ class PipelineTask(Task):
             prepare, forward, finish = self.pipeline._sanitize_parameters(**params)
         except (TypeError, ValueError, KeyError) as exc:
             raise InvalidParams(f"params: {type(exc).__name__}; {self._allowed_text()}", field="params") from exc
+        pipeline = self.pipeline  # what the saved pipeline was constructed with, under what the job says
         group = codec.encode("group", dict(sorted(params.items())))
-        return Plan(prepare, forward, finish, group)
+        return Plan(
+            {**pipeline._preprocess_params, **prepare},
+            {**pipeline._forward_params, **forward},
+            {**pipeline._postprocess_params, **finish},
+            group,
+        )
 
     def check_params(self, params: Mapping[str, Any]) -> None:
         unknown = sorted(set(params) - self.allowed)

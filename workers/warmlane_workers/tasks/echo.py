@@ -14,7 +14,7 @@ class Echo(Task):
 
     budget_factor = 64
 
-    def __init__(self, components: dict[str, Any]) -> None:
+    def __init__(self, components: dict[str, Any], record: Mapping[str, Any] | None = None) -> None:
         pass
 
     def plan(self, params: Mapping[str, Any]) -> Plan:

@@ -53,8 +53,8 @@ class TextGeneration(PipelineTask):
     budget_factor = 16
     allowed = _OWN | {name for name in vars(_DEFAULTS) if not name.startswith("_")} - _CLOSED
 
-    def __init__(self, components: dict[str, Any]) -> None:
-        super().__init__(components)
+    def __init__(self, components: dict[str, Any], record: Mapping[str, Any] | None = None) -> None:
+        super().__init__(components, record)
         tables = (module for name, module in self.model.named_modules() if name.endswith(_POSITION_TABLES))
         #: Whether a text longer than `max_length` has no positions, and would end in an index error.
         self._positions_end = any(isinstance(module, torch.nn.Embedding) for module in tables)

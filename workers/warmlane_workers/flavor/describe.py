@@ -1,0 +1,268 @@
+"""Everything that a save can know of its parts, and refuse, before a byte is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import transformers
+from transformers import PreTrainedModel
+
+from warmlane.errors import (
+    InvalidInput,
+    PipelineMismatch,
+    ReferenceImpossible,
+    SourceError,
+    SourceIncomplete,
+    TaskConflict,
+    TaskRequired,
+    UnsupportedModel,
+)
+from warmlane.model import dtype_name
+from warmlane.saving import INFERENCE_TASKS, check_inference_task, pipeline_task
+from warmlane_workers.flavor import adapters, custom_code, hub, reading, reference, source
+from warmlane_workers.flavor.parts import Parts
+from warmlane_workers.flavor.source import Checkpoint
+from warmlane_workers.mlmodel import Artifact
+from warmlane_workers.pipelines import arguments
+from warmlane_workers.pipelines.registry import canonical, model_type, pipeline_class, serving
+
+#: Tasks that take the base of any model, so whatever head a checkpoint has is left out.
+_HEADLESS = ("feature-extraction", "image-feature-extraction")
+#: Pipelines and models that MLflow cannot load as a python function (its documented list).
+_NO_PYFUNC = frozenset(
+    {
+        *("DocumentQuestionAnsweringPipeline", "ImageToTextPipeline", "VisualQuestionAnsweringPipeline"),
+        *("ImageSegmentationPipeline", "DepthEstimationPipeline", "ObjectDetectionPipeline"),
+        *("VideoClassificationPipeline", "ZeroShotImageClassificationPipeline", "ZeroShotObjectDetectionPipeline"),
+        "ZeroShotAudioClassificationPipeline",
+    }
+)
+_NO_PYFUNC_MODELS = ("Graphormer", "Informer", "TimeSeriesTransformer", "DecisionTransformer")
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a save was asked for that bears on what is written.
+
+    Attributes:
+        check_weights: compare what is in memory with the hub before it is referred to.
+        code: custom code may run, and is taken along.
+    """
+
+    task: str | None
+    dtype: str | None
+    save_pretrained: bool
+    check_weights: bool
+    code: bool
+    report: hub.Report
+
+
+def describe(parts: Parts, wishes: Wishes) -> Artifact:
+    """The artifact that will be written.
+
+    Raises:
+        SaveRefused, SourceError, UnsupportedTask, CustomCodeRefused: it would not load again.
+        HubUnavailable: a commit, or weights to compare with, cannot be had.
+    """
+    model = parts.model
+    if model is None:
+        return Artifact(parts.task or "", "", "", None, "", has_weights=False, components={}, pyfunc=False)
+    _check_code(parts, wishes)
+    task = _task(parts, wishes.task)
+    kind = _model_type(model, task)
+    artifact = Artifact(
+        task=task,
+        instance_type=type(parts.pipeline).__name__ if parts.pipeline else pipeline_class(task).__name__,
+        model_type=kind,
+        dtype=wishes.dtype or _dtype(model),
+        source_name=model.name if isinstance(model, Checkpoint) else model.name_or_path or "",
+        has_weights=True,
+        components={name: _class_name(name, part, wishes) for name, part in parts.components.items()},
+        has_adapter=parts.adapter is not None,
+        inference_task=wishes.task if wishes.task in INFERENCE_TASKS else None,
+    )
+    artifact = replace(artifact, pyfunc=_has_pyfunc(artifact))
+    _check_tokenizer(parts, task)
+    if parts.pipeline is not None and (given := arguments.dump(parts.pipeline)):
+        artifact = replace(artifact, own={"pipeline": given})
+    return _place(artifact, parts, wishes)
+
+
+def _check_code(parts: Parts, wishes: Wishes) -> None:
+    """Refuse custom code that nobody agreed to, and such as would not come along."""
+    for name, part in {"model": parts.model, **parts.components}.items():
+        if isinstance(part, Checkpoint):
+            foreign = custom_code.elsewhere(part.directory)
+            if wishes.code and foreign:
+                raise SourceIncomplete(
+                    f"{part.name}: its code lies in another repository ({foreign}); load it with transformers, and "
+                    "save the object"
+                )
+            if name == "model":
+                architectures = part.config().get("architectures") or [""]
+                file = custom_code.model_file(part.directory, str(architectures[0]))
+                if file is not None:
+                    custom_code.refuse(file, "the model", agreed=wishes.code)
+        elif not type(part).__module__.startswith("transformers."):
+            file = type(part).__module__.rpartition(".")[2] + ".py"
+            custom_code.refuse(file, f"the {name}", agreed=wishes.code)
+            if getattr(part, "_auto_class", None) is None:
+                raise UnsupportedModel(
+                    f"the {name} is a {type(part).__name__} of your own; call its class's `register_for_auto_class()` "
+                    "first, so that its code is saved with it",
+                    field=name,
+                )
+
+
+def _task(parts: Parts, asked: str | None) -> str:
+    """The pipeline's task. What was asked for must not contradict a pipeline that was given.
+
+    Raises:
+        TaskRequired, TaskConflict, UnsupportedTask, UnsupportedInferenceTask.
+    """
+    below = pipeline_task(asked)
+    own = parts.pipeline.task if parts.pipeline is not None else None
+    if own is not None and below is not None and asked == below and canonical(below) != canonical(own):
+        raise TaskConflict(f"task: the pipeline's task is {own!r}; leave it out, or give the same", field="task")
+    found = own or below or parts.task
+    if found is None and isinstance(parts.model, PreTrainedModel):
+        found = source.infer_task({"architectures": [type(parts.model).__name__]})
+    if found is None:
+        raise TaskRequired("task: the source does not tell it; give one, e.g. 'text-classification'", field="task")
+    task = canonical(found)
+    check_inference_task(asked if asked != below else None, task)
+    return task
+
+
+def _model_type(model: Checkpoint | PreTrainedModel, task: str) -> str:
+    """Class name of the model.
+
+    Raises:
+        PipelineMismatch: its head serves another task.
+    """
+    if isinstance(model, Checkpoint):
+        config = model.config()
+        declared, kind = str((config.get("architectures") or [""])[0]), str(config.get("model_type"))
+        if custom_code.model_file(model.directory, declared) is not None:
+            return declared
+        found = model_type(task, config)
+    else:
+        declared, kind = type(model).__name__, model.config.model_type
+        found = declared
+    known = serving(task, kind)
+    if declared and known and declared not in known and task not in _HEADLESS and not _is_tied(declared, found):
+        raise PipelineMismatch(
+            f"a {declared} has no trained head for {task}; {task} takes a {known[0]} of this kind",
+            field="task",
+            allowed=known,
+        )
+    if custom_code.is_native(declared) and not known:
+        raise PipelineMismatch(f"{task} takes no {declared}: give the task that the model was made for", field="task")
+    return found
+
+
+def _is_tied(declared: str, found: str) -> bool:
+    """Whether a base model is all that a language model needs, because its head is its embeddings."""
+    kind = getattr(transformers, found, None)
+    return declared.endswith("Model") and bool(getattr(kind, "_tied_weights_keys", None))
+
+
+def _dtype(model: Checkpoint | PreTrainedModel) -> str | None:
+    """The weights' own type, if it is one that models are loaded in."""
+    if isinstance(model, PreTrainedModel):
+        candidates = [str(model.dtype)]
+    else:
+        config = model.config()
+        candidates = [model.weights_dtype(), config.get("dtype") or config.get("torch_dtype")]
+    for text in candidates:
+        try:
+            found = dtype_name(text)
+        except InvalidInput:
+            continue
+        if found is not None:
+            return found
+    return None
+
+
+def _class_name(name: str, part: Any, wishes: Wishes) -> str:
+    return type(read_part(name, part, code=wishes.code)).__name__
+
+
+def read_part(name: str, part: Any, *, code: bool) -> Any:
+    """A component as an object."""
+    if not isinstance(part, Checkpoint):
+        return part
+    for path in part.directory.iterdir():
+        part.resolve(path)
+    return reading.read_component(name, part.directory, trust_remote_code=code, error=SourceError)
+
+
+def _check_tokenizer(parts: Parts, task: str) -> None:
+    if getattr(pipeline_class(task), "_load_tokenizer", False) and not {"tokenizer", "processor"} & set(parts.components):
+        raise SourceIncomplete(f"{task} needs a tokenizer, and the source has none of {', '.join(reading.TOKENIZER_FILES)}")
+
+
+def _has_pyfunc(artifact: Artifact) -> bool:
+    return artifact.instance_type not in _NO_PYFUNC and not artifact.model_type.startswith(_NO_PYFUNC_MODELS)
+
+
+def _place(artifact: Artifact, parts: Parts, wishes: Wishes) -> Artifact:
+    """Where the weights are to be found: in the artifact, at the hub, or, an adapter's base, in a directory."""
+    model = parts.model
+    assert model is not None
+    if parts.base_path is not None:
+        if isinstance(model, PreTrainedModel) and wishes.check_weights:
+            reference.check_model(model, artifact.task, parts.base_path, str(parts.base_path))
+        return replace(artifact, has_weights=False, base_path=str(parts.base_path))
+    if parts.adapter is None and wishes.save_pretrained:
+        if isinstance(model, Checkpoint):
+            model.files(code=wishes.code)
+        return artifact
+    found = reference.origin(model)
+    if found is None:
+        if parts.adapter is not None and isinstance(model, PreTrainedModel):
+            return artifact  # a base that came from nowhere is written beside its adapter
+        raise ReferenceImpossible(
+            "save_pretrained=False refers to the hub, and this model did not come from there; leave it out to save "
+            "the weights",
+            field="save_pretrained",
+        )
+    if isinstance(model, PreTrainedModel) and wishes.check_weights:
+        directory = hub.snapshot(*found, hub.SAFE_FILES, report=wishes.report)
+        reference.check_model(model, artifact.task, directory, f"{found[0]!r} at {found[1][:12]}")
+    return replace(
+        artifact,
+        has_weights=False,
+        source_name=found[0],
+        source_revision=found[1],
+        component_sources=_component_sources(parts.components, wishes),
+    )
+
+
+def _component_sources(components: Mapping[str, Any], wishes: Wishes) -> dict[str, tuple[str, str]]:
+    """The components that the hub has as they are; others are written to the artifact."""
+    found = {name: reference.origin(part) for name, part in components.items()}
+    return {
+        name: place
+        for name, place in found.items()
+        if place is not None
+        and (isinstance(components[name], Checkpoint) or reference.is_same(name, components[name], *place))
+    }
+
+
+def in_memory(parts: Parts, artifact: Artifact, wishes: Wishes) -> dict[str, Any]:
+    """The parts as components of a pipeline; checkpoints are loaded."""
+    model: Any = parts.model
+    if isinstance(model, Checkpoint):
+        directory = hub.snapshot(model.name, model.revision, hub.SAFE_FILES) if model.revision else model.directory
+        model = reading.read_model(
+            directory, artifact.model_type, artifact.task, dtype=artifact.dtype, trust_remote_code=wishes.code, error=SourceError
+        )
+    if isinstance(parts.adapter, Checkpoint):
+        model = adapters.apply(model, parts.adapter.directory)
+    elif parts.adapter is not None:
+        model = parts.adapter
+    components = {name: read_part(name, part, code=wishes.code) for name, part in parts.components.items()}
+    return {"task": artifact.task, "model": model, **components}

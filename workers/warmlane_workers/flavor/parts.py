@@ -1,0 +1,181 @@
+"""What a save was given, sorted into a model, its components and its adapter. Reads small files only, writes nothing.
+
+Source: the guide, "Pipelines vs. Component Logging" and "PEFT Models in MLflow Transformers flavor".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import Pipeline, PreTrainedModel
+
+from warmlane.errors import (
+    InvalidBaseModel,
+    InvalidInput,
+    ModelDistributed,
+    SourceError,
+    UnsupportedModel,
+    UnsupportedSource,
+)
+from warmlane.jobs import COMPONENTS, check_components
+from warmlane_workers.flavor import adapters, hub, source
+from warmlane_workers.flavor.source import Checkpoint
+from warmlane_workers.mlmodel import FILE
+
+#: Tasks that diagnose warmlane itself and have no weights.
+DIAGNOSTIC_TASKS = {"echo"}
+#: The source that saves one: `warmlane:echo`.
+DIAGNOSTIC_SCHEME = "warmlane:"
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """How sources are found: where they may lie, at which revision, and what of a hub id is fetched."""
+
+    roots: tuple[Path, ...]
+    revision: str | None
+    weights: bool
+    code: bool
+    report: hub.Report | None = None
+
+    def find(self, name: str) -> Checkpoint:
+        """A directory or hub id; see `source.find`."""
+        return source.find(
+            name, self.roots, self.revision, weights=self.weights, code=self.code, report=self.report
+        )
+
+    def find_base(self, name: str, revision: str | None) -> Checkpoint:
+        """An adapter's base at the revision that the adapter names, without its weights."""
+        return source.find(name, self.roots, revision, weights=False, code=self.code)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an artifact is made of; each a checkpoint, whose files are copied, or an object in memory, which saves itself.
+
+    Attributes:
+        model: of an adapter, its base; None for a diagnostic task.
+        components: name -> part; a processor among them.
+        base_path: directory of an adapter's base that the artifact refers to by its path.
+        pipeline: the pipeline that was given, if it was one.
+        task: what the source says of itself.
+    """
+
+    model: Checkpoint | PreTrainedModel | None
+    components: Mapping[str, Any] = field(default_factory=dict)
+    adapter: Checkpoint | PeftModel | None = None
+    base_path: Path | None = None
+    pipeline: Pipeline | None = None
+    task: str | None = None
+
+
+def resolve(model: Any, processor: Any, base_model_path: str | os.PathLike[str] | None, lookup: Lookup) -> Parts | Path:
+    """Sort what `save_model` was given; the path of an MLflow model directory stays one.
+
+    Raises:
+        UnsupportedSource, UnknownComponent, MissingModel, UnsupportedModel, ModelDistributed, InvalidBaseModel: as named.
+        SourceError, SourceIncomplete, HubUnavailable: a source that cannot be found.
+    """
+    parts = _sort(model, lookup)
+    if isinstance(parts, Path):
+        if base_model_path is not None or processor is not None:
+            raise InvalidInput("an MLflow model directory is taken as it is; leave out processor and base_model_path")
+        return parts
+    if processor is not None:
+        found = lookup.find(os.fspath(processor)) if isinstance(processor, str | os.PathLike) else processor
+        parts = replace(parts, components={**parts.components, "processor": found})
+    if base_model_path is None:
+        return parts
+    if parts.adapter is None:
+        raise InvalidBaseModel("base_model_path: only an adapter has a base; leave it out", field="base_model_path")
+    return replace(parts, base_path=_base_directory(base_model_path, lookup))
+
+
+def _sort(model: Any, lookup: Lookup) -> Parts | Path:
+    if isinstance(model, Pipeline):
+        names = [*COMPONENTS[1:], "processor"]
+        found = {name: getattr(model, name) for name in names if getattr(model, name, None) is not None}
+        return replace(_of_model(model.model, found, lookup), pipeline=model, task=model.task)
+    if isinstance(model, str | os.PathLike):
+        return _of_source(os.fspath(model), lookup)
+    if isinstance(model, dict):
+        check_components(model, "transformers_model")
+        found = {
+            name: lookup.find(os.fspath(part)) if isinstance(part, str | os.PathLike) else part
+            for name, part in model.items()
+        }
+        return _of_model(found.pop("model"), found, lookup)
+    raise UnsupportedSource(
+        "transformers_model: a pipeline, a dict of components such as {'model': …, 'tokenizer': …}, a directory, or a "
+        f"hub id; this is a {type(model).__name__}",
+        field="transformers_model",
+    )
+
+
+def _of_source(text: str, lookup: Lookup) -> Parts | Path:
+    if text.startswith(DIAGNOSTIC_SCHEME) and text.removeprefix(DIAGNOSTIC_SCHEME) in DIAGNOSTIC_TASKS:
+        return Parts(None, task=text.removeprefix(DIAGNOSTIC_SCHEME))
+    found = lookup.find(text)
+    if lookup.revision is not None and found.revision is None:
+        raise SourceError("revision: a directory has none, only a hub id does; leave it out", field="revision")
+    if (found.directory / FILE).is_file():
+        return found.directory
+    return _of_model(found, {name: found for name in found.component_names()}, lookup)
+
+
+def _of_model(model: Any, components: dict[str, Any], lookup: Lookup) -> Parts:
+    if isinstance(model, Checkpoint):
+        return _of_adapter(model, components, lookup) if model.is_adapter else Parts(model, components, task=model.task())
+    if isinstance(model, PeftModel):
+        adapters.check(model)
+        _refuse_distributed(model.get_base_model())
+        base = adapters.base_of(model)
+        return Parts(base, components, model, _directory_of(base, lookup))
+    if not isinstance(model, PreTrainedModel):
+        raise UnsupportedModel(
+            f"the model is a {type(model).__name__} and no model of transformers or PEFT; "
+            "give one that `from_pretrained` made, or its directory",
+            field="model",
+        )
+    _refuse_distributed(model)
+    return Parts(model, components)
+
+
+def _of_adapter(adapter: Checkpoint, components: dict[str, Any], lookup: Lookup) -> Parts:
+    """A directory with an adapter: its base is fetched without weights, to know what it is."""
+    adapter.adapter_files()
+    name, revision = adapters.base_source(adapter.directory)
+    base = lookup.find_base(name, revision)
+    given = components or {key: base for key in base.component_names()}
+    return Parts(base, given, adapter, None if base.revision else base.directory, task=base.task())
+
+
+def _directory_of(base: PreTrainedModel, lookup: Lookup) -> Path | None:
+    """The directory that an adapter's base was loaded from, if it is still a checkpoint."""
+    name = base.name_or_path
+    if not name or not (Path(name) / "config.json").is_file():
+        return None
+    return source.inside(Path(name), lookup.roots)
+
+
+def _base_directory(path: str | os.PathLike[str], lookup: Lookup) -> Path:
+    directory = Path(path).expanduser()
+    if not (directory / "config.json").is_file():
+        raise InvalidBaseModel(
+            "base_model_path: no directory with a config.json; give the base's checkpoint", field="base_model_path"
+        )
+    return source.inside(directory, lookup.roots)
+
+
+def _refuse_distributed(model: Any) -> None:
+    places = set(map(str, (getattr(model, "hf_device_map", None) or {}).values()))
+    if len(places) > 1:
+        raise ModelDistributed(
+            f"the model lies on {len(places)} devices ({', '.join(sorted(places))}); load it on one, then save it",
+            field="model",
+        )

@@ -1,0 +1,165 @@
+"""Objects out of directories: models, components, adapters. The one door to `from_pretrained`; its errors are translated.
+
+Custom code runs only where the caller says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+import transformers
+
+from warmlane.errors import (
+    ArtifactDamaged,
+    ArtifactError,
+    ArtifactIncomplete,
+    MissingExtra,
+    SourceError,
+    SourceIncomplete,
+    WarmlaneError,
+)
+from warmlane_workers.flavor import custom_code
+from warmlane_workers.pipelines.registry import READERS, model_class
+
+#: transformers patches its own classes and torch's default type while it builds a model: one at a time in a process.
+_BUILDING = threading.Lock()
+
+#: File names that hold a tokenizer. transformers 5 makes one up, in silence, where none of them is there.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "spiece.model",
+    "spm.model",
+    "source.spm",
+    "sentencepiece.bpe.model",
+)
+#: Tokenizers that read bytes or characters, and so have no file of the above.
+BYTE_TOKENIZERS = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
+
+
+@contextlib.contextmanager
+def translated(what: str, error: type[ArtifactError | SourceError]) -> Iterator[None]:
+    """Errors of the libraries in words of ours.
+
+    Args:
+        error: what a library's complaint about the files becomes.
+    """
+    try:
+        yield
+    except WarmlaneError:
+        raise
+    except safetensors.SafetensorError as exc:
+        kind = ArtifactDamaged if issubclass(error, ArtifactError) else error
+        raise kind(f"{what}: the weights are damaged (not readable as safetensors); save it again") from exc
+    except ImportError as exc:
+        first = str(exc).strip().splitlines()[0]
+        raise MissingExtra(f"{what} needs a package that is not installed: {first}") from exc
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RuntimeError) as exc:
+        raise error(f"{what} does not load ({type(exc).__name__}: {str(exc)[:300]})") from exc
+
+
+def read_model(
+    directory: Path,
+    model_type: str,
+    task: str,
+    *,
+    dtype: str | None = None,
+    device_map: Any = None,
+    trust_remote_code: bool = False,
+    error: type[ArtifactError | SourceError] = ArtifactError,
+) -> Any:
+    """A checkpoint's model, in evaluation mode.
+
+    Args:
+        model_type: class name; where the installed transformers has none of that name, the checkpoint's own code, and
+            without such code the auto class of the task.
+        dtype: element type; default: that of the weights.
+
+    Raises:
+        CustomCodeRefused: it needs code of its own.
+        ArtifactDamaged: the weights are not readable, or do not fit the configuration.
+        ArtifactIncomplete: some are missing.
+    """
+    if not (directory / "config.json").is_file():  # transformers makes one up
+        kind = ArtifactIncomplete if issubclass(error, ArtifactError) else SourceIncomplete
+        raise kind("config.json is missing beside the weights; save the model again")
+    file = custom_code.model_file(directory, model_type)
+    if file is not None:
+        custom_code.refuse(file, "the model", agreed=trust_remote_code)
+    options: dict[str, Any] = {} if dtype is None else {"dtype": getattr(torch, dtype)}
+    if device_map is not None:
+        options["device_map"] = device_map
+    with translated("the model", error), _BUILDING:
+        model, loading = _class(directory, model_type, task).from_pretrained(
+            directory,
+            use_safetensors=True,
+            trust_remote_code=file is not None,
+            ignore_mismatched_sizes=True,  # refused below, in words of ours
+            output_loading_info=True,
+            **options,
+        )
+    _refuse_random(model, loading, task)
+    return model.eval()
+
+
+def _class(directory: Path, model_type: str, task: str) -> Any:
+    kind = getattr(transformers, model_type, None) if model_type else None
+    if isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel):
+        return kind
+    return custom_code.auto_class(directory, model_type) or model_class(task)
+
+
+def _refuse_random(model: Any, loading: Any, task: str) -> None:
+    """transformers puts random weights where the files have none that fit; an answer of these would be noise."""
+    if loading["mismatched_keys"]:
+        raise ArtifactDamaged("the weights do not fit the model's configuration; save the model again")
+    # A base model is saved with or without its pooler, and features are taken before it.
+    unasked = ("pooler.",) if model.base_model is model else ()
+    missing = sorted(key for key in loading["missing_keys"] if not key.startswith(unasked))
+    if missing:
+        raise ArtifactIncomplete(
+            f"the weights have no {missing[0]!r}: they are incomplete, or this model was never trained for {task}; "
+            "save one that is whole"
+        )
+
+
+def read_component(
+    name: str,
+    directory: Path,
+    class_name: str = "",
+    *,
+    trust_remote_code: bool = False,
+    error: type[ArtifactError | SourceError] = ArtifactError,
+) -> Any:
+    """A tokenizer, feature extractor, image processor or processor; small files only.
+
+    Args:
+        class_name: as it was recorded; default: as the component's own JSON says.
+
+    Raises:
+        ArtifactIncomplete, SourceIncomplete: a tokenizer without a vocabulary.
+        CustomCodeRefused: it needs code of its own.
+        MissingExtra: a package that it needs is not installed.
+    """
+    class_name = class_name or custom_code.declared_class(directory, name)
+    file = custom_code.component_file(directory, name, class_name)
+    if file is not None:
+        custom_code.refuse(file, f"the {name}", agreed=trust_remote_code)
+    elif name == "tokenizer" and class_name not in BYTE_TOKENIZERS and not has_tokenizer(directory):
+        kind = ArtifactIncomplete if issubclass(error, ArtifactError) else SourceIncomplete
+        raise kind(f"the tokenizer has none of its files ({', '.join(TOKENIZER_FILES)}); save the model again")
+    with translated(f"the {name}", error):
+        return READERS[name].from_pretrained(directory, trust_remote_code=file is not None)
+
+
+def has_tokenizer(directory: Path) -> bool:
+    """Whether a directory has a tokenizer's vocabulary."""
+    return any((directory / name).exists() for name in TOKENIZER_FILES)
