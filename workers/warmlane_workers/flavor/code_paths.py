@@ -99,10 +99,10 @@ def _existing(given: object, field: str, resolve: Callable[[Path], Path]) -> Pat
 
 def _walk(true: Path, place: Path, field: str, resolve: Callable[[Path], Path]) -> Iterator[tuple[Path, Path]]:
     """(place, true path) of the files in a directory, or of the one file; links are followed to files only."""
+    if not os.access(true, os.R_OK) or not (true.is_file() or true.is_dir()):
+        raise InvalidCodePaths(f"{field}: holds what is no file or directory that can be read", field=field)
     if true.is_file():
         yield place, true
-    elif not true.is_dir():
-        raise InvalidCodePaths(f"{field}: holds what is neither file nor directory", field=field)
     else:
         for child in true.iterdir():
             if child.name == _COMPILED_DIR or child.suffix == _COMPILED_SUFFIX:

@@ -18,7 +18,7 @@ import yaml
 from huggingface_hub import constants
 from huggingface_hub.repocard import RepoCard
 
-from warmlane.errors import SaveRefused
+from warmlane.errors import SaveRefused, SourceError
 from warmlane_workers.flavor import hub
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def gather(
 
     Raises:
         SaveRefused: the given card is none, or too large.
-        SourceError: a file that one of the two refuses.
+        SourceError: a file that one of the two refuses, or that cannot be read.
     """
     found = _local(directory, resolve) if directory is not None else {}
     if not found and hub_id:
@@ -97,10 +97,14 @@ def _fits(name: str, size: int) -> bool:
 
 
 def _local(directory: Path, resolve: Callable[[Path], Path]) -> dict[str, bytes]:
-    true = {path.name: resolve(path) for path in directory.iterdir() if _is_paper(path.name)}
-    return {
-        name: path.read_bytes() for name, path in true.items() if path.is_file() and _fits(name, path.stat().st_size)
-    }
+    found = {}
+    try:
+        for path in directory.iterdir():
+            if _is_paper(path.name) and path.is_file() and _fits(path.name, path.stat().st_size):
+                found[path.name] = resolve(path).read_bytes()
+    except OSError as exc:
+        raise SourceError("the card or the licence: not readable; give this process the right to read it") from exc
+    return found
 
 
 def _decoded(content: bytes | None) -> str | None:
@@ -128,7 +132,9 @@ def _given(card: RepoCard | str | os.PathLike[str], resolve: Callable[[Path], Pa
 
 def _rendered(card: RepoCard) -> str:
     try:
-        return str(card.content)
+        # Not `card.content`: that writes down any object, which no safe reader takes.
+        matter = yaml.safe_dump(card.data.to_dict(), sort_keys=False, allow_unicode=True)
+        return f"---\n{matter}---\n{card.text}"
     except yaml.YAMLError as exc:
         raise SaveRefused(
             "model_card: its data are no plain values; YAML cannot hold them", field="model_card"
@@ -136,11 +142,10 @@ def _rendered(card: RepoCard) -> str:
 
 
 def _read(path: Path, resolve: Callable[[Path], Path]) -> str:
-    true = resolve(path)
     try:
-        with true.open("rb") as file:
+        with resolve(path).open("rb") as file:
             return file.read(MAX_BYTES + 1).decode("utf-8-sig")
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RuntimeError) as exc:  # RuntimeError: a circle of links
         raise SaveRefused("model_card: no such file, or not UTF-8 text", field="model_card") from exc
 
 

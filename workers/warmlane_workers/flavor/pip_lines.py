@@ -92,7 +92,7 @@ class Reader:
         return list(self._lines(enumerate(given, 1), name, base))
 
     def _file(self, path: Path, where: str) -> Iterator[Line]:
-        true = self.resolve(path)
+        true = true_path(path, where, self.resolve)
         if true in self._read:
             return
         self._read.add(true)
@@ -111,6 +111,18 @@ class Reader:
                 yield from found
             else:
                 self.constraints.extend(list(found))  # which may extend it themselves
+
+
+def true_path(path: Path, where: str, resolve: Callable[[Path], Path]) -> Path:
+    """Where a file that an argument names truly lies.
+
+    Raises:
+        RequirementsConflict: no path that this system can have.
+    """
+    try:
+        return resolve(path)
+    except (OSError, ValueError, RuntimeError) as exc:  # too long, a null byte, a circle of links
+        raise RequirementsConflict(f"{where}: not a path that this process can read", where=where) from exc
 
 
 def read_text(path: Path, where: str) -> str:
@@ -135,9 +147,9 @@ def _logical(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(lines, 1):
         start = start if held else number
         if line.endswith("\\") and not line.lstrip().startswith("#"):
-            held += line[:-1] + " "
+            held += line[:-1].strip() + " "
         else:
-            yield start, held + line
+            yield start, held + line.strip()
             held = ""
     if held:
         yield start, held

@@ -17,7 +17,7 @@ import yaml
 from warmlane.errors import RequirementsConflict
 from warmlane.saving import check_environment
 from warmlane_workers.flavor import needs
-from warmlane_workers.flavor.pip_lines import Line, Reader, merge, read_text
+from warmlane_workers.flavor.pip_lines import Line, Reader, merge, read_text, true_path
 
 #: pip's files.
 REQUIREMENTS, CONSTRAINTS = "requirements.txt", "constraints.txt"
@@ -113,7 +113,7 @@ def _conda(conda: dict[str, Any] | str, resolve: Callable[[Path], Path]) -> tupl
     try:
         if isinstance(conda, dict):
             return yaml.safe_dump(conda, sort_keys=False, allow_unicode=True), conda, Path()
-        true = resolve(Path(conda))
+        true = true_path(Path(conda), "conda_env", resolve)
         text = read_text(true, "conda_env")
         return text, yaml.safe_load(text), true.parent
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
