@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -64,6 +65,16 @@ def test_a_component_pins_the_backend_of_its_class(tmp_path: Path) -> None:
     """An image processor that works on pillow's images pins pillow."""
     lines = written(tmp_path, components={"image_processor": ViTImageProcessorPil()})
     assert installed("Pillow") in lines
+
+
+@pytest.mark.usefixtures("_import_path")
+def test_a_class_of_its_own_module_pins_what_the_module_imported(tmp_path: Path, sources: Path) -> None:
+    """A component whose module has imported one of transformers' optional packages pins it."""
+    (sources / "own_component.py").write_text("import psutil\n\nclass Own:\n    pass\n")
+    sys.path.insert(0, str(sources))
+    importlib.invalidate_caches()
+    own = importlib.import_module("own_component").Own()
+    assert installed("psutil") in written(tmp_path, components={"tokenizer": own})
 
 
 def test_the_three_files_agree(tmp_path: Path) -> None:
@@ -282,7 +293,7 @@ def test_added_code_is_importable_once(tmp_path: Path, package: Path) -> None:
     add_code(tmp_path)
     add_code(tmp_path)
     assert sys.path.count(str(tmp_path / "code")) == 1
-    assert __import__("own_package").ANSWER == 42
+    assert importlib.import_module("own_package").ANSWER == 42
 
 
 def test_an_artifact_that_lost_its_code_is_told(tmp_path: Path) -> None:

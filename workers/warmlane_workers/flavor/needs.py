@@ -35,8 +35,12 @@ _OF_ONE_MODEL = "transformers.models."
 _MAX_BYTES = 1024 * 1024
 
 
+@functools.cache
 def pin(distribution: str) -> str | None:
-    """`name==version` of an installed distribution; a local label ("+cpu") is left out, no index knows it."""
+    """`name==version` of an installed distribution; a local label ("+cpu") is left out, no index knows it.
+
+    Looked up once a process: what is imported stays what it was, though the installation changes.
+    """
     try:
         return f"{distribution}=={metadata.version(distribution).partition('+')[0]}"
     except metadata.PackageNotFoundError:
