@@ -16,7 +16,7 @@ from warmlane_workers.flavor import custom_code, files, hub, source
 from warmlane_workers.flavor.describe import Wishes
 from warmlane_workers.flavor.parts import Lookup
 from warmlane_workers.flavor.source import Checkpoint
-from warmlane_workers.mlmodel import FILE, FORMAT, PEFT_DIR, Artifact
+from warmlane_workers.mlmodel import FILE, FORMAT, PEFT_DIR, Artifact, to_yaml
 
 
 def import_directory(
@@ -70,7 +70,7 @@ def import_directory(
     kept = {name: value for name, value in artifact.own.items() if name not in ("job", "files")}
     facts = {"format": FORMAT, **kept, **own, **({"files": files.fingerprint(target, hashes)} if hashes else {})}
     document["flavors"]["transformers"]["warmlane"] = facts
-    (target / FILE).write_text(yaml.safe_dump(document, sort_keys=True, allow_unicode=True), encoding="utf-8")
+    (target / FILE).write_text(to_yaml(document, sort_keys=True), encoding="utf-8")
     return Artifact.read(target)
 
 

@@ -195,7 +195,7 @@ class Checkpoint:
         return inside(path, self.roots)
 
     def copy_to(self, target: Path, *, code: bool = False) -> dict[str, str]:
-        """Copy the checkpoint's own files; returns the SHA-256 of its weights, by file name.
+        """Copy the checkpoint's own files; returns the hashes of its weights, by file name.
 
         Raises:
             SourceError: as `files`, before anything is written.

@@ -75,7 +75,7 @@ def _write(parts: Parts, artifact: Artifact, beside: Beside, target: Path, wishe
 
 
 def _write_model(model: Any, shard_size: str, target: Path, wishes: Wishes) -> dict[str, str]:
-    """Returns the SHA-256 of the weight files, as far as they are known from copying."""
+    """Returns the hashes of the weight files, as far as they are known from copying."""
     if isinstance(model, Checkpoint):
         copied = model.copy_to(target / MODEL_DIR, code=wishes.code)
         return {f"{MODEL_DIR}/{name}": digest for name, digest in copied.items()}
