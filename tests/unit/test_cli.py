@@ -247,6 +247,31 @@ def test_save_sends_every_flag(run: Run, lane: FakeLane) -> None:
     assert run.document["model"] == "m/1"
 
 
+def test_save_sends_what_describes_the_model(run: Run, lane: FakeLane, tmp_path: Path) -> None:
+    """Template, configuration, signature, example, card, environment, code and base arrive as the client takes them."""
+    card, code = tmp_path / "card.md", tmp_path / "helper.py"
+    card.write_text("# A card\n")
+    code.write_text("")
+    signature = {"inputs": [{"type": "string", "required": True}], "outputs": None, "params": None}
+    options = ["--prompt-template", "Q: {prompt}", "--model-config", '{"max_new_tokens": 5}', "--model-card", str(card)]
+    options += ["--signature", json.dumps(signature), "--input-example", '["a", "b"]', "--code-paths", str(code)]
+    options += ["--pip-requirements", "numpy", "torch>=2", "--base-model-path", str(tmp_path), "--processor", "org/p"]
+    assert run("save", "m", "org/repo", *options, "--json") == 0
+    assert lane.jobs[-1] == SaveJob(
+        name="m",
+        source="org/repo",
+        prompt_template="Q: {prompt}",
+        model_config={"max_new_tokens": 5},
+        model_card="# A card\n",
+        signature=signature,
+        input_example=["a", "b"],
+        code_paths=[str(code)],
+        pip_requirements=["numpy", "torch>=2"],
+        base_model_path=str(tmp_path),
+        processor="org/p",
+    )
+
+
 def test_save_takes_components(run: Run, lane: FakeLane) -> None:
     """--component makes a dict of sources, in which SOURCE is the model."""
     assert run("save", "m", "org/model", "--component", "tokenizer=org/other") == 0

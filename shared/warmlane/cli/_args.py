@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 
@@ -29,11 +30,22 @@ def pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def json_object(text: str) -> dict[str, Any]:
+def file_text(path: str) -> str:
     try:
-        value = json.loads(text)
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as exc:
+        raise argparse.ArgumentTypeError(f"not a readable text file: {path}") from exc
+
+
+def json_value(text: str) -> Any:
+    try:
+        return json.loads(text)
     except ValueError:
         raise argparse.ArgumentTypeError("not JSON") from None
+
+
+def json_object(text: str) -> dict[str, Any]:
+    value = json_value(text)
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError('expected a JSON object, e.g. {"top_k": 2}')
     return value

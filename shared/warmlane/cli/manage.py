@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from warmlane.cli import _show
-from warmlane.cli._args import pair, seconds
+from warmlane.cli._args import file_text, json_object, json_value, pair, seconds
 from warmlane.cli._exit import Exit
 from warmlane.cli._shell import Shell
 from warmlane.cli._wait import wait
@@ -16,6 +16,12 @@ from warmlane.client import Client, Job
 from warmlane.errors import InvalidInput
 from warmlane.jobs import COMPONENTS, RETURN_TYPES
 from warmlane.model import DTYPES
+
+#: Options of a save that the client takes as they are.
+_AS_GIVEN = (
+    *("processor", "prompt_template", "model_config", "signature", "input_example"),
+    *("pip_requirements", "extra_pip_requirements", "code_paths", "base_model_path"),
+)
 
 
 def add(commands: Any) -> None:
@@ -47,6 +53,16 @@ def _add_save(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference-only", action="store_true", help="store the hub's name and commit, no weights")
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
     parser.add_argument("--metadata", nargs="+", action="extend", default=[], type=pair, metavar="NAME=VALUE")
+    parser.add_argument("--processor", metavar="SOURCE", help="a processor's directory or hub id")
+    parser.add_argument("--prompt-template", metavar="TEXT", help="frames each input; exactly one {prompt}")
+    parser.add_argument("--model-config", type=json_object, metavar="JSON", help="parameters of every predict")
+    parser.add_argument("--signature", type=json_object, metavar="JSON", help="inputs, outputs and params")
+    parser.add_argument("--input-example", type=json_value, metavar="JSON", help="one prediction on it: the signature")
+    parser.add_argument("--model-card", type=file_text, metavar="FILE", help="a card's text")
+    parser.add_argument("--pip-requirements", nargs="+", metavar="LINE", help="the environment, as pip reads it")
+    parser.add_argument("--extra-pip-requirements", nargs="+", metavar="LINE", help="beside what is found")
+    parser.add_argument("--code-paths", nargs="+", metavar="PATH", help="files and directories to keep under code/")
+    parser.add_argument("--base-model-path", metavar="DIR", help="an adapter's base, referred to by its path")
     _trusting(parser)
     _awaited(parser, _save)
 
@@ -98,6 +114,8 @@ def _save(args: argparse.Namespace, client: Client) -> Job:
         revision=args.revision,
         metadata=dict(args.metadata),
         trust_remote_code=args.trust_remote_code,
+        model_card=args.model_card,
+        **{name: getattr(args, name) for name in _AS_GIVEN},
     )
 
 

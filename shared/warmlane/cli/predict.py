@@ -48,6 +48,9 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("model", help="name, name/3 or name@alias")
     parser.add_argument("text", nargs="*", help="a row")
+    parser.add_argument(
+        "--trust-remote-code", action="store_true", help="allow the model's own code; the worker has to allow it too"
+    )
     parser.add_argument("--params", type=json_object, default={}, metavar="JSON", help='e.g. {"top_k": 2}')
     parser.add_argument("--dtype", metavar="TYPE", help="answer with the model loaded in this type")
     parser.add_argument("--file", metavar="ROWS.JSONL", help="rows as JSON lines; - is stdin")
@@ -61,7 +64,9 @@ def _predict(args: argparse.Namespace, shell: Shell) -> int:
     if args.text and args.file:
         raise InvalidInput("give TEXTs or --file, not both", field="file")
     if len(args.text) == 1 and not args.output and not shell.json:
-        job = shell.client.predict(args.model, args.text[0], params=args.params, dtype=args.dtype)
+        job = shell.client.predict(
+            args.model, args.text[0], params=args.params, dtype=args.dtype, trust_remote_code=args.trust_remote_code
+        )
         _show.value(wait(shell, job, "predict", args.timeout))
         return Exit.OK
     with contextlib.ExitStack() as stack:
@@ -109,7 +114,9 @@ class _Flight:
             if isinstance(row, WarmlaneError):
                 raise row
             args = self._args
-            job = self._shell.client.predict(args.model, row, params=args.params, dtype=args.dtype)
+            job = self._shell.client.predict(
+                args.model, row, params=args.params, dtype=args.dtype, trust_remote_code=args.trust_remote_code
+            )
         except _FATAL:
             raise
         except WarmlaneError as exc:
