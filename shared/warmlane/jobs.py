@@ -42,6 +42,18 @@ def check_id(job_id: object) -> str:
     return job_id
 
 
+def check_name(name: object) -> None:
+    """A model's name.
+
+    Raises:
+        InvalidInput: not 1 to 64 of the characters that names have.
+    """
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise InvalidInput(
+            "name: 1 to 64 characters of a-z, 0-9, '.', '_', '-', the first a letter or digit", field="name"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """What every kind of job has."""
@@ -183,10 +195,7 @@ class SaveJob(Job):
     base_model_path: str | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
-            raise InvalidInput(
-                "name: 1 to 64 characters of a-z, 0-9, '.', '_', '-', the first a letter or digit", field="name"
-            )
+        check_name(self.name)
         _check_source(self.source)
         for name in ("task", "revision", "processor", "model_card", "base_model_path"):
             _text(name, getattr(self, name))

@@ -7,7 +7,8 @@ pipe = flavor.load_model("path/to/model", dtype="bfloat16")
 """
 
 from warmlane_workers.flavor.load import load_components, load_model
+from warmlane_workers.flavor.log import log_model
 from warmlane_workers.flavor.persist import persist_pretrained_model
 from warmlane_workers.flavor.save import save_model
 
-__all__ = ["load_components", "load_model", "persist_pretrained_model", "save_model"]
+__all__ = ["load_components", "load_model", "log_model", "persist_pretrained_model", "save_model"]
