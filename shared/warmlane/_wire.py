@@ -29,7 +29,7 @@ from warmlane.ops import Cancel, Op, ReadModel, ReadModels, ReadWorkers, Submit,
 from warmlane.records import Outcome
 from warmlane.results import JobStatus, ModelInfo, State, WorkerInfo
 from warmlane.settings import Settings
-from warmlane.signature import check_inputs
+from warmlane.signature import check_inputs, check_params
 
 T = TypeVar("T")
 
@@ -62,6 +62,7 @@ class Wire:
         info = yield from self._model_info(job.model)
         if info is not None:
             check_inputs(info.signature, info.task, job.inputs)
+            check_params(info.signature, job.params)
 
     def _model_info(self, text: str) -> Flow[ModelInfo | None]:
         """What is known of a model; None when no worker has ever told, so that only a worker can say.

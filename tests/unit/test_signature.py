@@ -1,15 +1,16 @@
-"""Signatures: inputs that cannot be rows of a model are refused, and told where."""
+"""Signatures: inputs and parameters that a model cannot take are refused, and told where."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 
-from warmlane.errors import SchemaError
+from warmlane.errors import InvalidParams, SchemaError
 from warmlane.results import NDArray, Table
-from warmlane.signature import DEFAULTS, Signature, check_inputs
+from warmlane.signature import Signature, check_inputs, check_params, default_signature
 
 SECRET = "s3cret"
 TEXT: Signature = {"inputs": [{"type": "string", "required": True}], "outputs": [], "params": None}
@@ -33,11 +34,77 @@ def test_a_model_without_a_signature_takes_anything(signature: Signature | None)
         check_inputs(signature, "fill-mask", inputs)
 
 
-@pytest.mark.parametrize("task", DEFAULTS)
-def test_every_default_signature_takes_a_text_and_a_list_of_texts(task: str) -> None:
-    """The signature that a task gets by default accepts one str and many."""
-    check_inputs(DEFAULTS[task], task, "a text")
-    check_inputs(DEFAULTS[task], task, ["a text", ""])
+SOUND = np.zeros(4, np.float32)
+PAIR = {"text": "a", "text_pair": "b"}
+ASKED = {"question": "who ?", "context": "she did"}
+TABLE = {"query": "how many ?", "table": '{"n": ["1"]}'}
+SORTED = {"sequences": "a text", "candidate_labels": ["good", "bad"]}
+TEXTS: list[Any] = ["a text", ["a text", ""]]
+#: Task -> inputs that the guide's table has for it.
+GUIDE: dict[str, list[Any]] = {
+    "conversational": TEXTS,
+    "summarization": TEXTS,
+    "text-classification": [*TEXTS, PAIR, [PAIR, "plain"], Table({"text": ["a"], "text_pair": ["b"]})],
+    "text-generation": TEXTS,
+    "text2text-generation": TEXTS,
+    "token-classification": TEXTS,
+    "translation_en_to_fr": TEXTS,
+    "translation": TEXTS,
+    "fill-mask": TEXTS,
+    "feature-extraction": TEXTS,
+    "image-classification": ["a/path.png", ["a/path.png", "b.png"]],
+    "question-answering": [ASKED, [ASKED, ASKED], Table({"question": ["q"], "context": ["c"]})],
+    "table-question-answering": [
+        TABLE,
+        [TABLE, {**TABLE, "query": ["a", "b"]}],
+        {"query": "q", "table": {"n": ["1"]}},
+        {"query": "q", "table": Table({"n": ["1"]})},
+    ],
+    "zero-shot-classification": [
+        SORTED,
+        [SORTED, {**SORTED, "candidate_labels": "good, bad"}],
+        {**SORTED, "sequences": ["a", "b"], "hypothesis_template": "is it {}?"},
+    ],
+    "automatic-speech-recognition": [b"RIFF", "a.wav", SOUND, [b"RIFF", SOUND, "b.wav"]],
+    "audio-classification": [b"RIFF", "a.wav", SOUND, NDArray("float32", (1,), bytes(4))],
+}
+
+
+@pytest.mark.parametrize("task", GUIDE)
+def test_a_default_signature_takes_what_the_guides_table_has(task: str) -> None:
+    """The signature that a task gets by default refuses none of the inputs that the guide has for it."""
+    signature = default_signature(task)
+    assert signature is not None
+    for inputs in GUIDE[task]:
+        check_inputs(signature, task, inputs)
+
+
+@pytest.mark.parametrize(
+    ("task", "bad"),
+    [
+        ("automatic-speech-recognition", 5),
+        ("audio-classification", {"raw": "a.wav"}),
+        ("zero-shot-classification", {"sequences": "a"}),
+        ("zero-shot-classification", {"sequences": "a", "candidate_labels": ["good", 5]}),
+        ("zero-shot-classification", {**SORTED, "hypothesis_template": 5}),
+        ("table-question-answering", {"query": "q", "table": 5}),
+        ("table-question-answering", {"query": {"a": 1}, "table": "{}"}),
+        ("question-answering", {"question": "q"}),
+        ("question-answering", {"question": ["q"], "context": "c"}),
+        ("question-answering", "who ?"),
+    ],
+)
+def test_a_default_signature_refuses_what_the_guides_table_has_not(task: str, bad: Any) -> None:
+    """What is neither of the column's type nor in the guide's table is a SchemaError."""
+    with pytest.raises(SchemaError):
+        check_inputs(default_signature(task), task, bad)
+
+
+def test_a_signature_that_says_otherwise_counts() -> None:
+    """What the guide lets stand for bytes or text is refused where the saver's signature has another type."""
+    check_inputs(of("string"), "automatic-speech-recognition", "https://host/a.wav")
+    with pytest.raises(SchemaError, match="expected string, got bytes"):
+        check_inputs(of("string"), "automatic-speech-recognition", b"RIFF")
 
 
 @pytest.mark.parametrize(
@@ -46,12 +113,19 @@ def test_every_default_signature_takes_a_text_and_a_list_of_texts(task: str) -> 
         ("string", ["", "a"], [b"a", 1, None, ["a"], {}]),
         ("binary", [b"", b"a"], ["a", 1, None]),
         ("boolean", [True, False], [1, 0, "true", None]),
-        ("long", [0, -(2**63), np.int64(1)], [1.0, True, "1", None]),
-        ("integer", [0, 7], [1.5, False, "1"]),
+        ("boolean", [np.bool_(True)], [np.int64(1)]),
+        ("long", [0, -(2**63), np.int64(1)], [1.0, True, "1", None, 2**63, np.bool_(True)]),
+        ("integer", [0, 7, np.int32(-5)], [1.5, False, "1", 2**31]),
         ("float", [1.5, 1, float("nan"), np.float32(1), np.uint8(1)], [True, "1", None]),
         ("double", [1.5, -1], [False, b"1"]),
         ("tensor", [[1.0], NDArray("int8", (1,), b"a"), np.zeros(2)], ["a", 1.5, {}, None]),
-        ("datetime", ["anything", 5, None], []),
+        (
+            "datetime",
+            [datetime(2024, 1, 2, tzinfo=UTC), "2024-01-02T03:04:05Z", np.datetime64(0, "s")],
+            ["soon", 5, None],
+        ),
+        ("any", ["anything", 5, None, {}], []),
+        ("of a later release", ["anything", 5, None], []),
     ],
 )
 def test_a_column_takes_values_of_its_type(kind: str, good: list[Any], bad: list[Any]) -> None:
@@ -89,13 +163,14 @@ def test_an_empty_list_has_no_rows() -> None:
 
 
 def test_named_columns_are_keys_of_a_row() -> None:
-    """Each required column is a key, optional ones may be missing, further keys are let through."""
-    check_inputs(NAMED, "fill-mask", {"question": "q", "weight": 1})
+    """Each required column is a key, optional ones may be missing or None, further keys are let through."""
+    check_inputs(NAMED, "fill-mask", [{"question": "q", "weight": 1}, {"question": "q", "weight": 1, "top": None}])
     check_inputs(NAMED, "fill-mask", [{"question": "q", "weight": 1.5, "top": 3, "more": object()}])
     for row, says in (
         ({"question": "q"}, "the key 'weight' is missing"),
         ({"weight": 1}, "the key 'question' is missing"),
-        ({"question": "q", "weight": 1, "top": None}, "expected long, got NoneType"),
+        ({"question": None, "weight": 1}, "expected string, got NoneType"),
+        ({"question": "q", "weight": 1, "top": "many"}, "expected long, got str"),
         ("q", "expected a dict with the keys 'question', 'top', 'weight', got str"),
     ):
         with pytest.raises(SchemaError, match=says):
@@ -138,3 +213,166 @@ def test_a_single_named_column_is_a_key_too() -> None:
     check_inputs(signature, "fill-mask", {"query": "a"})
     with pytest.raises(SchemaError, match="expected a dict with the keys 'query'"):
         check_inputs(signature, "fill-mask", "a")
+
+
+def columns(*columns: Any) -> Signature:
+    return {"inputs": list(columns), "outputs": None, "params": None}
+
+
+def test_an_array_is_checked_item_by_item() -> None:
+    """A column of an array takes lists and arrays, at any depth; a wrong item is told by its place."""
+    deep = columns({"type": "array", "items": {"type": "array", "items": {"type": "long"}}, "name": "x"})
+    for good in ([[1, 2], []], np.zeros((2, 3), np.int64), NDArray("int64", (1, 1), bytes(8)), ((1,), (2,))):
+        check_inputs(deep, "fill-mask", {"x": good})
+    with pytest.raises(SchemaError) as caught:
+        check_inputs(deep, "fill-mask", [{"x": [[1], [2, SECRET]]}])
+    assert str(caught.value) == "inputs[0].x[1][1]: expected long, got str"
+    with pytest.raises(SchemaError, match=r"inputs\.x: expected an array, got str"):
+        check_inputs(deep, "fill-mask", {"x": SECRET})
+
+
+def test_an_object_is_checked_key_by_key() -> None:
+    """An object's required keys are there, optional ones may be missing or None, others are let through."""
+    message = {
+        "type": "object",
+        "properties": {"role": {"type": "string", "required": True}, "name": {"type": "string", "required": False}},
+    }
+    chat = columns({"type": "array", "items": message, "name": "messages"})
+    check_inputs(chat, "text-generation", {"messages": [{"role": "user"}, {"role": "a", "name": None, "more": 1}]})
+    for bad, says in (
+        ({"name": SECRET}, r"inputs\.messages\[0\]: the key 'role' is missing"),
+        ({"role": "a", "name": 5}, r"inputs\.messages\[0\]\.name: expected string, got int"),
+        (SECRET, r"inputs\.messages\[0\]: expected a dict, got str"),
+    ):
+        with pytest.raises(SchemaError, match=says):
+            check_inputs(chat, "text-generation", {"messages": [bad]})
+
+
+def test_a_map_has_any_keys_and_values_of_one_type() -> None:
+    """A map's keys are str and never quoted; its values are of one type."""
+    counts = columns({"type": "map", "values": {"type": "long"}, "name": "counts"})
+    check_inputs(counts, "fill-mask", {"counts": {"a": 1, "b": 2}})
+    for bad, says in (
+        ({"a": 1, SECRET: "b"}, r"inputs\.counts\[1\]: expected long, got str"),
+        ({5: 1}, "a dict with str keys"),
+        ([1], "a dict with str keys"),
+    ):
+        with pytest.raises(SchemaError, match=says) as caught:
+            check_inputs(counts, "fill-mask", {"counts": bad})
+        assert SECRET not in str(caught.value)
+
+
+def tensor(dtype: str, *shape: int) -> Signature:
+    return columns({"type": "tensor", "tensor-spec": {"dtype": dtype, "shape": list(shape)}})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "good", "bad"),
+    [
+        ("float32", (-1, 2), [np.zeros((3, 2), np.float32), np.zeros((0, 2), np.float16), [[1, 2.5]]], []),
+        ("float32", (-1, 2), [], [np.zeros(2, np.float32), np.zeros((2, 3), np.float32), [1.0, 2.0], [[1.0]], []]),
+        ("float32", (-1,), [[1, 2.5], [], (1.0,)], [np.zeros(2), np.zeros(2, np.int8), ["a"], [[1.0], 2.0], [True]]),
+        ("int64", (2,), [np.zeros(2, np.int8), NDArray("int64", (2,), bytes(16))], [[1.0, 2.0], np.zeros(2, np.uint8)]),
+        ("uint8", (-1,), [[0, 255]], [[-1]]),
+        ("bool", (-1,), [[True], np.array([False])], [[1]]),
+        ("str", (-1,), [["a"], np.array(["a", "bc"])], [[b"a"], [1]]),
+        ("object", (-1,), [["a", 1, None]], [["a", ["b"]]]),
+    ],
+)
+def test_a_tensor_has_an_element_type_and_a_shape(dtype: str, shape: tuple[int, ...], good: Any, bad: Any) -> None:
+    """Arrays of the type or a narrower one, or nested lists of its elements; -1 is any size, other sizes are exact."""
+    for value in good:
+        check_inputs(tensor(dtype, *shape), "fill-mask", [value])
+    for value in bad:
+        with pytest.raises(SchemaError, match=r"inputs\[0\]: expected"):
+            check_inputs(tensor(dtype, *shape), "fill-mask", [value])
+
+
+def test_lists_nested_without_end_are_refused_and_no_recursion_error() -> None:
+    """A list a thousand levels deep is a SchemaError like any other wrong shape."""
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(SchemaError, match="equally long lists"):
+        check_inputs(tensor("float32", -1), "fill-mask", [deep])
+
+
+def test_openais_requests_are_rows_of_their_signatures() -> None:
+    """Each `llm/v1` task has a signature of its own; optional fields may be missing or null."""
+    user = {"role": "user", "content": "hi"}
+    for task, below, good, bad in (
+        ("llm/v1/chat", "text-generation", {"messages": [user], "max_tokens": 5, "stop": "x"}, {"messages": "hi"}),
+        ("llm/v1/completions", "text-generation", {"prompt": "a", "temperature": None, "n": 1}, {"prompt": ["a"]}),
+        ("llm/v1/embeddings", "feature-extraction", {"input": ["a", "b"]}, {"input": [5]}),
+    ):
+        signature = default_signature(below, task)
+        check_inputs(signature, below, good)
+        with pytest.raises(SchemaError):
+            check_inputs(signature, below, bad)
+        assert signature == default_signature(task)
+
+
+def test_a_task_that_the_guide_does_not_name_has_no_signature() -> None:
+    """Depth estimation has no default, and translation by any language pair has that of translation."""
+    assert default_signature("depth-estimation") is None
+    assert default_signature("translation_xx_to_yy") == default_signature("translation")
+
+
+PARAMS: Signature = {
+    "inputs": None,
+    "params": [
+        {"name": "top_k", "default": 1, "shape": None, "type": "long"},
+        {"name": "temperature", "default": 1.0, "shape": None, "type": "double"},
+        {"name": "do_sample", "default": False, "shape": None, "type": "boolean"},
+        {"name": "stop", "default": None, "shape": [-1], "type": "string"},
+        {
+            "name": "more",
+            "default": {"a": 1},
+            "shape": None,
+            "type": "object",
+            "properties": {"a": {"type": "long", "required": True}},
+        },
+    ],
+}
+
+
+def test_parameters_of_the_signature_pass() -> None:
+    """Named and of their type: a whole number is a double too, a shape of [-1] a list; None where it is the default."""
+    check_params(PARAMS, {})
+    check_params(PARAMS, {"top_k": 3, "temperature": 2, "do_sample": True, "stop": ["a"], "more": {"a": 5}})
+    check_params(PARAMS, {"stop": None})
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"top_k": 1.5},
+        {"top_k": "3"},
+        {"top_k": True},
+        {"top_k": None},
+        {"top_k": [3]},
+        {"temperature": True},
+        {"temperature": "1"},
+        {"do_sample": 1},
+        {"stop": "a"},
+        {"stop": [1]},
+        {"more": {"a": "b"}},
+    ],
+)
+def test_a_parameter_of_another_type_is_refused(params: dict[str, Any]) -> None:
+    """What is not of the schema's type is an InvalidParams that names the parameter."""
+    with pytest.raises(InvalidParams, match=f"params.{next(iter(params))}"):
+        check_params(PARAMS, params)
+
+
+def test_an_unknown_parameter_is_refused_with_the_known_ones() -> None:
+    """A name that the signature has not is told, and the list of those that it has."""
+    with pytest.raises(InvalidParams, match="no parameter 'top_p'; it has top_k, temperature") as caught:
+        check_params(PARAMS, {"top_p": 1})
+    assert caught.value.details["allowed"] == ["top_k", "temperature", "do_sample", "stop", "more"]
+
+
+@pytest.mark.parametrize("signature", [None, {}, TEXT, {"inputs": [], "params": []}])
+def test_without_a_list_of_parameters_the_task_decides(signature: Signature | None) -> None:
+    """Where the signature lists none, nothing is refused here."""
+    check_params(signature, {"anything": object()})

@@ -19,7 +19,7 @@ from warmlane.model import ModelRef
 from warmlane.ops import ReadModel
 from warmlane.records import Outcome
 from warmlane.results import ModelInfo, State, WarmModel, WorkerInfo
-from warmlane.signature import DEFAULTS, Signature
+from warmlane.signature import Signature, default_signature
 from warmlane.testing._records import WORKER_ID, Record, failure
 
 
@@ -42,7 +42,7 @@ class Worker:
         with self._lock:
             versions = self._models.setdefault(name, {})
             version = version or max(versions, default=0) + 1
-            info = versions[version] = ModelInfo(name, (version,), task, dtype, 0, signature or DEFAULTS.get(task))
+            info = versions[version] = ModelInfo(name, (version,), task, dtype, 0, signature or default_signature(task))
             return info
 
     def newest(self, name: str) -> int:

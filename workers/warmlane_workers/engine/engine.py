@@ -14,7 +14,7 @@ from typing import Any
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
 from warmlane.results import State, Table, WarmModel
-from warmlane.signature import check_inputs
+from warmlane.signature import check_inputs, check_params
 from warmlane_workers import tasks
 from warmlane_workers.engine.batcher import Batcher, Lane, Row
 from warmlane_workers.engine.cache import Entry, WarmCache
@@ -96,6 +96,7 @@ class Engine:
         key, artifact = self._find(job.model, job.dtype, prefer_warm=True)
         tasks.check(artifact.task)
         check_inputs(artifact.signature, artifact.task, job.inputs)
+        check_params(artifact.signature, job.params)
         with self.cache.lease(key, lambda: self._load(key, artifact, context, trust=trust)) as entry:
             task = self._task(entry.value)
             single = not isinstance(job.inputs, list | Table)

@@ -1,0 +1,130 @@
+"""A model's signature and its checks, so that bad inputs are refused before anything is enqueued. Needs no torch.
+
+A signature is plain data, as MLflow writes it: `{"inputs": [...], "outputs": [...], "params": [...] | None}`, where a
+column is `{"type": "string", "required": True}` (with a `name`, or without: then it is the only one), a tensor is
+`{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1]}}` and a parameter
+`{"name": "top_k", "default": 1, "shape": None, "type": "long"}` (`[-1]` as the shape of a list).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from warmlane.errors import InvalidParams, SchemaError
+from warmlane.results import Table, is_dataframe
+from warmlane.signature._defaults import DEFAULTS, default_signature
+from warmlane.signature._given import check_parameter, check_signature
+from warmlane.signature._types import Signature
+from warmlane.signature._values import check_field, check_value, is_array
+
+__all__ = ["DEFAULTS", "Signature", "check_inputs", "check_params", "check_signature", "default_signature"]
+
+#: Tasks whose single text may also be given as a dict of these keys.
+_TEXT_AS_DICT = {"text-classification": frozenset({"text", "text_pair"})}
+#: Keys that the guide's signature of a task names, and the task can do without.
+_MAY_BE_MISSING = {("zero-shot-classification", "hypothesis_template")}
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+
+
+def _is_sound(value: Any) -> bool:
+    """Where it is to be read from, or samples."""
+    return isinstance(value, str) or is_array(value)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict | Table) or is_dataframe(value)
+
+
+#: (task, key or None) -> the type of the guide's signature, and what the guide's table lets stand for it.
+_ALSO: Mapping[tuple[str, str | None], tuple[str, Callable[[Any], bool]]] = {
+    ("audio-classification", None): ("binary", _is_sound),
+    ("automatic-speech-recognition", None): ("binary", _is_sound),
+    ("feature-extraction", "input"): ("string", _is_texts),
+    ("table-question-answering", "query"): ("string", _is_texts),
+    ("table-question-answering", "table"): ("string", _is_table),
+    ("text-generation", "stop"): ("array", lambda value: isinstance(value, str)),
+    ("zero-shot-classification", "candidate_labels"): ("string", _is_texts),
+    ("zero-shot-classification", "sequences"): ("string", _is_texts),
+}
+
+
+def check_inputs(signature: Signature | None, task: str, inputs: Any) -> None:
+    """Refuse inputs that cannot be rows of the model's signature; a model without one takes anything.
+
+    Raises:
+        SchemaError: names the row and the column, never the value.
+    """
+    columns = signature.get("inputs") if signature else None
+    if not columns:
+        return
+    if is_dataframe(inputs):
+        inputs = _table(inputs)
+    rows = inputs.rows() if isinstance(inputs, Table) else inputs if isinstance(inputs, list) else [inputs]
+    if not rows:
+        raise SchemaError("inputs: an empty list has no rows to predict", field="inputs")
+    for index, row in enumerate(rows):
+        place = f"inputs[{index}]" if isinstance(inputs, list | Table) else "inputs"
+        _check_row(columns, task, row, place)
+
+
+def check_params(signature: Signature | None, params: Mapping[str, Any]) -> None:
+    """Refuse parameters that the model's signature does not name; without a list of them, the task decides.
+
+    Raises:
+        InvalidParams: names the parameter, and those that there are.
+    """
+    schema = {spec["name"]: spec for spec in (signature.get("params") if signature else None) or ()}
+    for name, value in params.items() if schema else ():
+        if name not in schema:
+            raise InvalidParams(
+                f"params: the model's signature has no parameter {name[:40]!r}; it has {', '.join(schema)}",
+                field=f"params.{name[:40]}",
+                allowed=list(schema),
+            )
+        if value is None and schema[name].get("default") is None:
+            continue
+        try:
+            check_parameter(schema[name], value, f"params.{name}")
+        except SchemaError as exc:
+            raise InvalidParams(exc.message, **exc.details) from None
+
+
+def _table(frame: Any) -> Table:
+    try:
+        return Table.from_pandas(frame)
+    except ValueError as exc:
+        raise SchemaError(f"inputs: {exc}", field="inputs") from exc
+
+
+def _check_row(columns: Sequence[Mapping[str, Any]], task: str, row: Any, place: str) -> None:
+    if len(columns) == 1 and columns[0].get("name") is None:
+        _check_single(columns[0], task, row, place)
+        return
+    if not isinstance(row, dict):
+        names = ", ".join(repr(column.get("name")) for column in columns)
+        raise SchemaError(f"{place}: expected a dict with the keys {names}, got {type(row).__name__}", field=place)
+    for column in columns:
+        name = str(column.get("name"))
+        absent = name not in row and (task, name) in _MAY_BE_MISSING
+        if not absent and not _also(column, (task, name), row.get(name)):
+            check_field(column, name, row, place)
+
+
+def _check_single(column: Mapping[str, Any], task: str, row: Any, place: str) -> None:
+    keys = _TEXT_AS_DICT.get(task)
+    if keys and isinstance(row, dict):
+        if "text" in row and set(row) <= keys and all(isinstance(value, str) for value in row.values()):
+            return
+        raise SchemaError(f"{place}: a dict needs the key 'text', may have 'text_pair', both str", field=place)
+    optional = row is None and not column.get("required", True)
+    if not optional and not _also(column, (task, None), row):
+        check_value(column, row, place)
+
+
+def _also(column: Mapping[str, Any], key: tuple[str, str | None], value: Any) -> bool:
+    kind, check = _ALSO.get(key, (None, None))
+    return check is not None and column.get("type") == kind and check(value)
