@@ -172,7 +172,7 @@ def _is_tied(declared: str, found: str) -> bool:
 def _dtype(model: Checkpoint | PreTrainedModel) -> str | None:
     """The weights' own type, if it is one that models are loaded in."""
     if isinstance(model, PreTrainedModel):
-        candidates = [str(model.dtype)]
+        candidates: list[Any] = [str(model.dtype)]
     else:
         config = model.config()
         candidates = [model.weights_dtype(), config.get("dtype") or config.get("torch_dtype")]
@@ -200,8 +200,12 @@ def read_part(name: str, part: Any, *, code: bool) -> Any:
 
 
 def _check_tokenizer(parts: Parts, task: str) -> None:
-    if getattr(pipeline_class(task), "_load_tokenizer", False) and not {"tokenizer", "processor"} & set(parts.components):
-        raise SourceIncomplete(f"{task} needs a tokenizer, and the source has none of {', '.join(reading.TOKENIZER_FILES)}")
+    if getattr(pipeline_class(task), "_load_tokenizer", False) and not {"tokenizer", "processor"} & set(
+        parts.components
+    ):
+        raise SourceIncomplete(
+            f"{task} needs a tokenizer, and the source has none of {', '.join(reading.TOKENIZER_FILES)}"
+        )
 
 
 def _has_pyfunc(artifact: Artifact) -> bool:
@@ -258,7 +262,12 @@ def in_memory(parts: Parts, artifact: Artifact, wishes: Wishes) -> dict[str, Any
     if isinstance(model, Checkpoint):
         directory = hub.snapshot(model.name, model.revision, hub.SAFE_FILES) if model.revision else model.directory
         model = reading.read_model(
-            directory, artifact.model_type, artifact.task, dtype=artifact.dtype, trust_remote_code=wishes.code, error=SourceError
+            directory,
+            artifact.model_type,
+            artifact.task,
+            dtype=artifact.dtype,
+            trust_remote_code=wishes.code,
+            error=SourceError,
         )
     if isinstance(parts.adapter, Checkpoint):
         model = adapters.apply(model, parts.adapter.directory)

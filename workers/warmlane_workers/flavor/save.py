@@ -7,8 +7,9 @@ no artifact. Source: the guide, "Pipelines vs. Component Logging", "Storage-Effi
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from warmlane.errors import InvalidShardSize, PathNotEmpty
 from warmlane.jobs import split_example
 from warmlane.model import dtype_name
 from warmlane.saving import PROMPT_TEMPLATE, check_options, check_prompt_template
-from warmlane_workers.flavor import papers, requirements
+from warmlane.signature import check_signature, default_signature
+from warmlane_workers.flavor import hub, papers, requirements
 from warmlane_workers.flavor.code_paths import gather_code
 from warmlane_workers.flavor.describe import Wishes, describe, in_memory
 from warmlane_workers.flavor.hub import Report
@@ -121,6 +123,7 @@ def save_model(
     report(0.0, "reading the source")
     wishes = Wishes(task, dtype, save_pretrained, check_weights, trust_remote_code, report)
     lookup = Lookup(source_roots, revision, save_pretrained, trust_remote_code, report)
+    allowed = partial(inside, roots=source_roots)
     parts = resolve(transformers_model, processor, base_model_path, lookup)
     if isinstance(parts, Path):
         changes = {"signature": signature, "metadata": metadata, "model_config": model_config}
@@ -128,15 +131,12 @@ def save_model(
         asked = {"task": task, "dtype": dtype}
         return import_directory(parts, target, lookup, wishes, asked=asked, changes=changes, own=own or {})
 
-    def resolve_in(item: Path) -> Path:
-        return inside(item, source_roots)
-
     artifact = describe(parts, wishes)
     check_prompt_template(prompt_template, artifact.task)
-    code = gather_code(code_paths, resolve_in)
+    code = gather_code(code_paths, allowed)
     beside = Beside(
         shard_size=shard_size,
-        papers=_papers(parts, artifact, model_card),
+        papers=_papers(parts, artifact, model_card, allowed),
         environment=requirements.plan(
             components={name: part for name, part in parts.components.items() if not isinstance(part, Checkpoint)},
             has_adapter=artifact.has_adapter,
@@ -144,7 +144,7 @@ def save_model(
             pip_requirements=pip_requirements,
             extra_pip_requirements=extra_pip_requirements,
             conda_env=conda_env,
-            resolve=resolve_in,
+            resolve=allowed,
         ),
         code=code,
         example=None if example is None else (example, example_params),
@@ -169,15 +169,12 @@ def _signature(
     model_config: Mapping[str, Any],
 ) -> Mapping[str, Any] | None:
     """The guide's three ways: the one that was given, that of the example, that of the task."""
-    from warmlane import signature as S
-    if not hasattr(S, "default_signature"):
-        return given or S.DEFAULTS.get(artifact.task)
-    from warmlane.signature import check_signature, default_signature
-    from warmlane_workers.flavor import signatures
     if given is not None:
         return check_signature(given)
     if example is None or artifact.inference_task is not None:
         return default_signature(artifact.task, artifact.inference_task)
+    from warmlane_workers.flavor import signatures
+
     wishes.report(0.05, "predicting the input example")
     pipeline = parts.pipeline or build_pipeline(in_memory(parts, artifact, wishes))
     return signatures.of_example(pipeline, *example, model_config=model_config)
@@ -215,15 +212,23 @@ def _metadata(artifact: Artifact, metadata: Mapping[str, Any] | None, template: 
     return found
 
 
-def _papers(parts: Parts, artifact: Artifact, card: Any) -> papers.Papers:
+def _papers(parts: Parts, artifact: Artifact, card: Any, allowed: Callable[[Path], Path]) -> papers.Papers:
+    """The card and the licence: of a checkpoint's directory, of the one that a model in memory was loaded from, or of
+    the hub's repository."""
     model = parts.model
     if isinstance(model, Checkpoint):
-        return papers.gather(model.directory, model.name if model.revision else None, model.revision, card, model.resolve)
-    hub_id = artifact.source_name if artifact.source_name and not Path(artifact.source_name).exists() else None
-    return papers.gather(None, hub_id, artifact.source_revision, card)
+        hub_id = model.name if model.revision else None
+        return papers.gather(model.directory, hub_id, model.revision, card, model.resolve, resolve_card=allowed)
+    name = artifact.source_name
+    if name and Path(name).is_dir():
+        return papers.gather(allowed(Path(name)), None, None, card, allowed, resolve_card=allowed)
+    hub_id = name if hub.is_id(name) else None
+    return papers.gather(None, hub_id, artifact.source_revision, card, resolve_card=allowed)
 
 
 def _brought_code(parts: Parts) -> list[Path]:
     """The Python files that come along with checkpoints."""
-    sources = {part.directory: part for part in (parts.model, *parts.components.values()) if isinstance(part, Checkpoint)}
+    sources = {
+        part.directory: part for part in (parts.model, *parts.components.values()) if isinstance(part, Checkpoint)
+    }
     return [part.resolve(path) for directory, part in sources.items() for path in sorted(directory.rglob("*.py"))]
