@@ -1,7 +1,7 @@
 """What a pipeline was constructed with, as plain data: read off a pipeline, and given to another of its class.
 
-A pipeline sorts its constructor's arguments into those of its steps and forgets their names, so it is the steps' that are
-kept. MLflow drops them; here `aggregation_strategy="simple"` is still there after a save and a load.
+A pipeline sorts its constructor's arguments into those of its steps and forgets their names, so it is the steps' that
+are kept. MLflow drops them; here `aggregation_strategy="simple"` is still there after a save and a load.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def restore(pipeline: Pipeline, record: Mapping[str, Any]) -> None:
 
 def _given(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
     """Of each step the arguments that are not its defaults."""
-    defaults = pipeline._sanitize_parameters()
+    defaults = pipeline._sanitize_parameters()  # type: ignore[no-untyped-call]
     return {
         step: {name: value for name, value in getattr(pipeline, attribute).items() if default.get(name) != value}
         for (step, attribute), default in zip(_STEPS.items(), defaults, strict=True)
@@ -66,12 +66,12 @@ def _given(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
 
 
 def _plain(value: Any, place: str, pipeline: Pipeline) -> Any:
-    if value is None or isinstance(value, str | bool | int | float) and not isinstance(value, Enum):
+    if value is None or (isinstance(value, str | bool | int | float) and not isinstance(value, Enum)):
         return value
     if isinstance(value, Enum):
         return {_ENUM: f"{type(value).__name__}.{value.name}"}
     if isinstance(value, GenerationConfig):
-        return {_GENERATION: _plain(value.to_diff_dict(), place, pipeline)}  # type: ignore[no-untyped-call]
+        return {_GENERATION: _plain(value.to_diff_dict(), place, pipeline)}
     if isinstance(value, Mapping):
         return {str(name): _plain(item, f"{place}.{name}", pipeline) for name, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -10,6 +10,7 @@ from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoProcessor
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from warmlane.errors import UnsupportedTask
+from warmlane_workers.pipelines.classic import is_language_pair
 
 #: Component -> the class that reads it from a directory.
 READERS: Mapping[str, Any] = {
@@ -21,12 +22,13 @@ READERS: Mapping[str, Any] = {
 
 
 def canonical(task: str) -> str:
-    """The task's own name, where it was given by another, e.g. `sentiment-analysis`.
+    """The task's own name, where it was given by another, e.g. `sentiment-analysis`. `translation_xx_to_yy` is one.
 
     Raises:
         UnsupportedTask: no such task.
     """
-    return _check(task)[0]
+    name = _check(task)[0]
+    return task if is_language_pair(task) else name
 
 
 def is_task(task: str) -> bool:
