@@ -32,7 +32,8 @@ class Requests(Generic[J]):
             model: `name`, `name/3` or `name@alias`.
             params: keyword arguments of the pipeline, e.g. `{"top_k": 2}` or `{"max_new_tokens": 32}`.
             dtype: `float32 float16 bfloat16 float64`; default: as the model is warm, else as it was saved.
-            trust_remote_code: let a cold model run its own code, on a worker that allows it; a warm one runs it already.
+            trust_remote_code: let a cold model run its own code, on a worker that allows it; a warm one runs it
+                already.
 
         The result has one output a row, in order: a `Table` (label, score) for classification, a list of str for
         generation, an ndarray for the features of one text and a list of ndarrays for a list of texts.
@@ -90,9 +91,9 @@ class Requests(Generic[J]):
         """Publish a new version of a model in the model store.
 
         Args:
-            source: a checkpoint directory, a PEFT adapter's directory, an MLflow model directory, a hub id, or a dict of
-                components. A directory that exists here is sent as an absolute path; the worker must see it and allow
-                it; so are `processor`, `code_paths` and `base_model_path`.
+            source: a checkpoint directory, a PEFT adapter's directory, an MLflow model directory, a hub id, or a dict
+                of components. A directory that exists here is sent as an absolute path; the worker must see it and
+                allow it; so are `processor`, `code_paths` and `base_model_path`.
             save_pretrained: False stores the hub's name and commit instead of the weights.
 
         The other arguments are those of `warmlane_workers.flavor.save_model`. The result has `model` (`name/version`),

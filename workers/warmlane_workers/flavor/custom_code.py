@@ -1,4 +1,5 @@
-"""Custom code: Python files that a model brings, named by `auto_map` in its JSON files. It runs only where both sides agree.
+"""Custom code: Python files that a model brings, named by `auto_map` in its JSON files. It runs only where both sides
+agree.
 
 What a class of the installed transformers can do is done by that class, whatever files lie beside it.
 """

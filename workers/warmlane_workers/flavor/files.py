@@ -1,9 +1,9 @@
 """The weight files of an artifact: how they are copied, and how a later load knows that they are still the same.
 
-A file is known by its bytes, its hash and its modification time. A load compares size and time, and reads the file for its
-hash only when the time is another one, as after a copy; so a file that nobody touched costs one `stat`. The hash is XXH3,
-128 bits: it tells accidents, at ten times the speed of SHA-256, so that it is hidden behind the copying of a file. Who may
-write the store may write the hash too, so no hash could tell more.
+A file is known by its bytes, its hash and its modification time. A load compares size and time, and reads the file for
+its hash only when the time is another one, as after a copy; so a file that nobody touched costs one `stat`. The hash is
+XXH3, 128 bits: it tells accidents, at ten times the speed of SHA-256, so that it is hidden behind the copying of a
+file. Who may write the store may write the hash too, so no hash could tell more.
 """
 
 from __future__ import annotations

@@ -151,7 +151,9 @@ def find_device(device: Any) -> torch.device:
         found = torch.device("cpu") if device == -1 else torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, TypeError, AssertionError) as exc:
-        raise DeviceError("device: there is none of that name here; leave it out for the best there is", field="device") from exc
+        raise DeviceError(
+            "device: there is none of that name here; leave it out for the best there is", field="device"
+        ) from exc
     return found
 
 

@@ -30,8 +30,8 @@ def log_model(
 
     Args:
         transformers_model, options: as `save_model` takes them.
-        client: publish by a save job. Sources that are names travel as they are; objects are saved in `staging`, and the
-            worker takes them from there.
+        client: publish by a save job. Sources that are names travel as they are; objects are saved in `staging`, and
+            the worker takes them from there.
         store: without a client, the model store's root or URL; default: `WARMLANE_STORE`. Workers that run announce the
             version to callers when they start next.
         staging: a directory that the worker may read (its `--source-roots`); default: the working directory.

@@ -45,9 +45,7 @@ class Lookup:
 
     def find(self, name: str) -> Checkpoint:
         """A directory or hub id; see `source.find`."""
-        return source.find(
-            name, self.roots, self.revision, weights=self.weights, code=self.code, report=self.report
-        )
+        return source.find(name, self.roots, self.revision, weights=self.weights, code=self.code, report=self.report)
 
     def find_base(self, name: str, revision: str | None) -> Checkpoint:
         """An adapter's base at the revision that the adapter names, without its weights."""
@@ -56,7 +54,8 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an artifact is made of; each a checkpoint, whose files are copied, or an object in memory, which saves itself.
+    """What an artifact is made of; each a checkpoint, whose files are copied, or an object in memory, which saves
+    itself.
 
     Attributes:
         model: of an adapter, its base; None for a diagnostic task.
@@ -78,7 +77,8 @@ def resolve(model: Any, processor: Any, base_model_path: str | os.PathLike[str] 
     """Sort what `save_model` was given; the path of an MLflow model directory stays one.
 
     Raises:
-        UnsupportedSource, UnknownComponent, MissingModel, UnsupportedModel, ModelDistributed, InvalidBaseModel: as named.
+        UnsupportedSource, UnknownComponent, MissingModel, UnsupportedModel, ModelDistributed, InvalidBaseModel: as
+            named.
         SourceError, SourceIncomplete, HubUnavailable: a source that cannot be found.
     """
     parts = _sort(model, lookup)
@@ -125,12 +125,14 @@ def _of_source(text: str, lookup: Lookup) -> Parts | Path:
         raise SourceError("revision: a directory has none, only a hub id does; leave it out", field="revision")
     if (found.directory / FILE).is_file():
         return found.directory
-    return _of_model(found, {name: found for name in found.component_names()}, lookup)
+    return _of_model(found, dict.fromkeys(found.component_names(), found), lookup)
 
 
 def _of_model(model: Any, components: dict[str, Any], lookup: Lookup) -> Parts:
     if isinstance(model, Checkpoint):
-        return _of_adapter(model, components, lookup) if model.is_adapter else Parts(model, components, task=model.task())
+        return (
+            _of_adapter(model, components, lookup) if model.is_adapter else Parts(model, components, task=model.task())
+        )
     if isinstance(model, PeftModel):
         adapters.check(model)
         _refuse_distributed(model.get_base_model())
@@ -151,7 +153,7 @@ def _of_adapter(adapter: Checkpoint, components: dict[str, Any], lookup: Lookup)
     adapter.adapter_files()
     name, revision = adapters.base_source(adapter.directory)
     base = lookup.find_base(name, revision)
-    given = components or {key: base for key in base.component_names()}
+    given = components or dict.fromkeys(base.component_names(), base)
     return Parts(base, given, adapter, None if base.revision else base.directory, task=base.task())
 
 

@@ -1,4 +1,5 @@
-"""Objects out of directories: models, components, adapters. The one door to `from_pretrained`; its errors are translated.
+"""Objects out of directories: models, components, adapters. The one door to `from_pretrained`; its errors are
+translated.
 
 Custom code runs only where the caller says so.
 """

@@ -1,7 +1,8 @@
-"""References to the hub: which repository and commit an object in memory came from, and whether it still is what lies there.
+"""References to the hub: which repository and commit an object in memory came from, and whether it still is what lies
+there.
 
-Source: the guide, "Storage-Efficient Model Logging". MLflow refers to a fine-tuned model by the weights that it was once
-loaded from, in silence; here it is compared with them.
+Source: the guide, "Storage-Efficient Model Logging". MLflow refers to a fine-tuned model by the weights that it was
+once loaded from, in silence; here it is compared with them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Write a model directory. A checkpoint's files are copied, never loaded; objects in memory save themselves.
 
-Everything that can be refused is refused before a byte is written; `MLmodel` comes last, so that a directory without it is
-no artifact. Source: the guide, "Pipelines vs. Component Logging", "Storage-Efficient Model Logging" and "PEFT Models".
+Everything that can be refused is refused before a byte is written; `MLmodel` comes last, so that a directory without it
+is no artifact. Source: the guide, "Pipelines vs. Component Logging", "Storage-Efficient Model Logging", "PEFT Models".
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def save_model(
 
     Args:
         transformers_model: a pipeline; a dict of components (objects, or each a directory or hub id; `model` is
-            required); a checkpoint directory; a hub id; a PEFT model (as the model of a pipeline or dict) or an adapter's
-            directory; or an MLflow model directory, which is taken as it is.
+            required); a checkpoint directory; a hub id; a PEFT model (as the model of a pipeline or dict) or an
+            adapter's directory; or an MLflow model directory, which is taken as it is.
         path: absent, or an empty directory.
         processor: a processor object, directory or hub id; the artifact then loads as components, unless its task's
             pipeline takes a processor.
@@ -82,8 +82,8 @@ def save_model(
         torch_dtype: the guide's word for `dtype`.
         model_card: a `huggingface_hub.ModelCard`, its text, or a path; default: the source's own.
         code_paths: files and directories to keep under `code/`.
-        signature: `{"inputs", "outputs", "params"}` or MLflow's `ModelSignature`; default: of the input example, else of
-            the task.
+        signature: `{"inputs", "outputs", "params"}` or MLflow's `ModelSignature`; default: of the input example, else
+            of the task.
         input_example: an input, or a tuple of an input and params. One prediction on it gives the signature.
         pip_requirements, extra_pip_requirements, conda_env: the environment instead of, or beside, the inferred one.
         metadata: kept in the `MLmodel` file.

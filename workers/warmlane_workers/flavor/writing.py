@@ -1,4 +1,5 @@
-"""Put an artifact on disk: weights, components, adapter, papers, and `MLmodel` last. Nothing is left of a write that fails."""
+"""Put an artifact on disk: weights, components, adapter, papers, and `MLmodel` last. Nothing is left of a write that
+fails."""
 
 from __future__ import annotations
 
@@ -63,6 +64,7 @@ def _write(parts: Parts, artifact: Artifact, beside: Beside, target: Path, wishe
     beside.papers.write(target)
     if beside.example is not None:
         from warmlane_workers.flavor import examples
+
         artifact = replace(artifact, example=examples.write_example(target, *beside.example))
     beside.code.write(target)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
