@@ -31,6 +31,7 @@
     │       └── WeightsDiffer               a reference was asked for, and what is in memory is not what the hub has
     ├── ModelError
     │   ├── ModelNotFound           no model of that name, version or alias
+    │   ├── ModelInUse              an alias points to the version that is to be deleted
     │   ├── SourceError             the source of a save is absent, or outside the allowed roots
     │   │   └── SourceIncomplete    a file that a model needs is not there
     │   ├── ArtifactError           a stored model cannot be read, or refuses to load
@@ -205,6 +206,10 @@ class ModelError(WarmlaneError):
 
 class ModelNotFound(ModelError):
     code = "model_not_found"
+
+
+class ModelInUse(ModelError):
+    code = "model_in_use"
 
 
 class SourceError(ModelError):

@@ -1,23 +1,21 @@
-"""The model store: versions that appear whole, once, under numbers of their own."""
+"""The model store: versions that appear whole, once, under numbers of their own; aliases; deletes. The same in every
+kind of place: a directory, a `file://` URL, and what fsspec reaches (its memory)."""
 
 from __future__ import annotations
 
+import shutil
 import threading
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from warmlane.errors import ConfigurationError, ModelNotFound, SourceError
-from warmlane.jobs import SaveJob
-from warmlane.keys import Keys
+from warmlane.errors import ModelInUse, ModelNotFound, SourceError, StoreError
 from warmlane.model import ModelRef
-from warmlane.ops import ReadModels
-from warmlane.store import RedisStore, connect
 from warmlane_workers.flavor.save import save_model
-from warmlane_workers.lifecycle import JobContext
-from warmlane_workers.management import Management
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import JOB_KEY, ModelStore
 
@@ -36,13 +34,30 @@ def fails(directory: Path) -> Artifact:
     raise SourceError("the disk of the source is gone")
 
 
+def ref(text: str) -> ModelRef:
+    return ModelRef.parse(text)
+
+
+@pytest.fixture(params=["directory", "file", "memory"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], ModelStore]:
+    """Opens one store, as each process of a fleet does."""
+    root = {
+        "directory": str(tmp_path / "models"),
+        "file": f"file://{tmp_path}/models",
+        "memory": f"memory://{uuid.uuid4().hex}/models",
+    }[request.param]
+
+    def opened() -> ModelStore:
+        store = ModelStore(root, tmp_path / "cache")
+        store.open()
+        return store
+
+    return opened
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
-    return ModelStore(tmp_path / "models")
-
-
-def on_disk(store: ModelStore, name: str) -> list[str]:
-    return sorted(path.name for path in (store.root / name).iterdir())
+def store(open_store: Callable[[], ModelStore]) -> ModelStore:
+    return open_store()
 
 
 def test_versions_count_up_from_one(store: ModelStore) -> None:
@@ -50,21 +65,13 @@ def test_versions_count_up_from_one(store: ModelStore) -> None:
     assert [store.publish("a", echo())[0] for _ in range(3)] == [1, 2, 3]
     assert store.publish("b", echo())[0] == 1
     assert (store.names(), store.versions("a")) == (["a", "b"], [1, 2, 3])
-    assert on_disk(store, "a") == ["1", "2", "3"]
 
 
 def test_a_published_version_reads_as_it_was_written(store: ModelStore) -> None:
-    """The directory of a version holds what was written into the one aside."""
+    """The directory of a version, and its description alone, hold what was written into the one aside."""
     version, artifact = store.publish("a", echo())
     assert Artifact.read(store.path("a", version)) == artifact
-
-
-def test_a_number_is_not_given_out_again_while_a_higher_one_lives(store: ModelStore) -> None:
-    """After an old version was removed by hand, the next one is still newer than all others."""
-    for _ in range(3):
-        store.publish("a", echo())
-    (store.path("a", 2)).rename(store.root / "removed-2")
-    assert store.publish("a", echo())[0] == 4
+    assert store.read("a", version) == artifact
 
 
 def test_versions_are_numbers_and_not_texts(store: ModelStore) -> None:
@@ -72,7 +79,7 @@ def test_versions_are_numbers_and_not_texts(store: ModelStore) -> None:
     for _ in range(11):
         store.publish("a", echo())
     assert store.versions("a") == list(range(1, 12))
-    assert store.resolve(ModelRef.parse("a")) == 11
+    assert store.resolve(ref("a")) == 11
 
 
 def test_publishers_at_the_same_time_get_versions_of_their_own(store: ModelStore) -> None:
@@ -82,7 +89,7 @@ def test_publishers_at_the_same_time_get_versions_of_their_own(store: ModelStore
     def publish(number: int) -> tuple[int, str]:
         def write(directory: Path) -> Artifact:
             artifact = echo(str(number))(directory)
-            together.wait()  # all are written before any is renamed
+            together.wait()  # all are written before any is published
             return artifact
 
         version, artifact = store.publish("a", write)
@@ -92,31 +99,25 @@ def test_publishers_at_the_same_time_get_versions_of_their_own(store: ModelStore
         made = list(pool.map(publish, range(8)))
     assert sorted(version for version, _ in made) == list(range(1, 9))
     for version, job in made:
-        assert Artifact.read(store.path("a", version)).own[JOB_KEY] == job
-    assert on_disk(store, "a") == [str(version) for version in range(1, 9)]
+        assert store.read("a", version).own[JOB_KEY] == job
 
 
-def test_stores_over_one_directory_see_each_other(store: ModelStore) -> None:
+def test_stores_over_one_root_see_each_other(open_store: Callable[[], ModelStore]) -> None:
     """Several workers share a root: what one publishes the other resolves, and neither takes the other's number."""
-    other = ModelStore(store.root)
+    store, other = open_store(), open_store()
     assert store.versions("a") == []
     assert other.publish("a", echo())[0] == 1
-    assert store.resolve(ModelRef.parse("a")) == 1
+    assert store.resolve(ref("a")) == 1
     assert store.publish("a", echo())[0] == 2
-    assert other.versions("a") == [1, 2]
+    assert other.resolve(ref("a/2")) == 2
 
 
-def test_a_failed_write_leaves_nothing(store: ModelStore) -> None:
-    """A writer that raises leaves no directory, no version and no name, and its error arrives as it is."""
+def test_a_failed_write_leaves_no_version(store: ModelStore) -> None:
+    """A writer that raises leaves no version and no name, and its error arrives as it is."""
     with pytest.raises(SourceError, match="disk of the source"):
         store.publish("a", fails)
-    assert store.names() == []
-    assert store.versions("a") == []
-    assert [path for path in store.root.rglob("*") if path.is_file()] == []
+    assert (store.names(), store.versions("a")) == ([], [])
     assert store.publish("a", echo())[0] == 1
-    with pytest.raises(SourceError):
-        store.publish("a", fails)
-    assert on_disk(store, "a") == ["1"]
 
 
 def test_a_version_is_not_seen_before_it_is_whole(store: ModelStore) -> None:
@@ -143,7 +144,7 @@ def test_readers_of_a_busy_name_never_meet_half_a_version(store: ModelStore) -> 
     def read() -> int:
         reads = 0
         while not done.is_set():
-            Artifact.read(store.path("a", store.resolve(ModelRef.parse("a"))))
+            Artifact.read(store.path("a", store.resolve(ref("a"))))
             reads += 1
         return reads
 
@@ -155,39 +156,30 @@ def test_readers_of_a_busy_name_never_meet_half_a_version(store: ModelStore) -> 
         assert reader.result(LIMIT_S) > 0
 
 
-@pytest.mark.parametrize("ref", ["absent", "absent/1", "a/3", "a@live"])
-def test_what_is_not_there_is_model_not_found(store: ModelStore, ref: str) -> None:
+@pytest.mark.parametrize("text", ["absent", "absent/1", "a/3", "a@live"])
+def test_what_is_not_there_is_model_not_found(store: ModelStore, text: str) -> None:
     """An unknown name, version or alias says which, and how to see what there is."""
     store.publish("a", echo())
-    with pytest.raises(ModelNotFound, match=f"'{ref}'.*warmlane models") as caught:
-        store.resolve(ModelRef.parse(ref))
-    assert caught.value.details == {"model": ref}
+    with pytest.raises(ModelNotFound, match=f"'{text}'.*warmlane models") as caught:
+        store.resolve(ref(text))
+    assert caught.value.details == {"model": text}
 
 
 def test_a_name_means_its_newest_version_and_a_number_itself(store: ModelStore) -> None:
     """`name` moves with each publish, `name/1` stays."""
     store.publish("a", echo())
-    assert store.resolve(ModelRef.parse("a")) == 1
+    assert store.resolve(ref("a")) == 1
     store.publish("a", echo())
-    assert store.resolve(ModelRef.parse("a")) == 2
-    assert store.resolve(ModelRef.parse("a/1")) == 1
-
-
-def test_a_file_or_a_foreign_directory_in_the_root_is_no_model(store: ModelStore) -> None:
-    """Only directories of a model's name with numbered versions in them count."""
-    store.publish("a", echo())
-    (store.root / "README").write_text("notes")
-    (store.root / "Not A Name").mkdir()
-    (store.root / "empty").mkdir()
-    (store.root / "a" / "notes").mkdir()
-    assert (store.names(), store.versions("a")) == (["a"], [1])
+    assert store.resolve(ref("a")) == 2
+    assert store.resolve(ref("a/1")) == 1
 
 
 def test_a_damaged_version_hides_no_other(store: ModelStore) -> None:
     """The list of artifacts leaves out what cannot be read, and goes on."""
     for _ in range(3):
         store.publish("a", echo())
-    (store.path("a", 2) / "MLmodel").write_text("flavors: {transformers: 17}")
+    with store.edit("a", 2) as directory:
+        (directory / "MLmodel").write_text("flavors: {transformers: 17}")
     assert [(name, version) for name, version, _ in store.artifacts()] == [("a", 1), ("a", 3)]
 
 
@@ -202,55 +194,200 @@ def test_a_job_that_is_run_twice_publishes_once(store: ModelStore) -> None:
 def test_a_damaged_version_does_not_stop_a_second_run(store: ModelStore) -> None:
     """A redelivered save is not failed by somebody else's broken directory."""
     store.publish("a", echo())
-    (store.path("a", 1) / "MLmodel").write_text("")
+    with store.edit("a", 1) as directory:
+        (directory / "MLmodel").write_text("")
     assert store.publish("a", echo("job-1"), "job-1")[0] == 2
 
 
-# -- the job of it ---------------------------------------------------------------------------------------------------
+# -- aliases ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisStore]:
-    from warmlane.embedded import EmbeddedServer
-
-    server = EmbeddedServer(tmp_path_factory.mktemp("home"))
-    server.attach()
-    client = connect(server.url, retry_s=1)
-    yield RedisStore(client, Keys(), server.url)
-    client.close()
-    client.connection_pool.disconnect()
-    server.detach()
+def test_an_alias_means_one_version_until_it_moves(store: ModelStore) -> None:
+    """`name@alias` stays where it was put while versions come, and moves when it is set again."""
+    store.publish("a", echo())
+    assert store.set_alias(ref("a"), "live") == 1
+    store.publish("a", echo())
+    assert store.resolve(ref("a@live")) == 1
+    assert store.set_alias(ref("a/2"), "live") == 2
+    assert store.resolve(ref("a@live")) == 2
+    assert dict(store.aliases("a")) == {"live": 2}
 
 
-class Quiet(JobContext):
-    """A job that reports to nobody."""
-
-    def report(self, fraction: float, phase: str) -> None:
-        pass
-
-
-def test_a_save_job_run_twice_makes_one_version(store: ModelStore, records: RedisStore) -> None:
-    """The handler's second attempt at a job reports the version of the first; another job makes another."""
-    management = Management(records, store, (Path("/"),), trust_remote_code=False)
-    job = SaveJob(name="a", source="warmlane:echo")
-    first = management.save(job, Quiet(records, "1" * 32, 1))
-    assert management.save(job, Quiet(records, "1" * 32, 2)) == first
-    assert management.save(job, Quiet(records, "2" * 32, 1))["version"] == 2
-    assert store.versions("a") == [1, 2]
+def test_an_alias_can_be_set_by_another(store: ModelStore) -> None:
+    """An alias of an alias means the version that the other means now, and does not follow it."""
+    store.publish("a", echo())
+    store.publish("a", echo())
+    store.set_alias(ref("a/1"), "next")
+    store.set_alias(ref("a@next"), "live")
+    store.set_alias(ref("a/2"), "next")
+    assert (store.resolve(ref("a@live")), store.resolve(ref("a@next"))) == (1, 2)
 
 
-def test_a_fresh_server_is_told_of_an_old_store(store: ModelStore, records: RedisStore) -> None:
-    """A worker's start announces every readable version, so that callers can check inputs against them."""
-    for _ in range(2):
+def test_an_alias_of_nothing_is_refused(store: ModelStore) -> None:
+    """What an alias is to mean must be there."""
+    store.publish("a", echo())
+    with pytest.raises(ModelNotFound, match="'a/2'"):
+        store.set_alias(ref("a/2"), "live")
+    assert dict(store.aliases("a")) == {}
+
+
+def test_another_process_sees_an_alias_that_is_new(open_store: Callable[[], ModelStore]) -> None:
+    """A store that has just looked finds an alias that came since."""
+    store, other = open_store(), open_store()
+    store.publish("a", echo())
+    assert dict(other.aliases("a")) == {}
+    store.set_alias(ref("a"), "live")
+    assert other.resolve(ref("a@live")) == 1
+
+
+def test_a_removed_alias_leaves_its_version(store: ModelStore) -> None:
+    """Deleting `name@alias` forgets the alias only."""
+    store.publish("a", echo())
+    store.set_alias(ref("a"), "live")
+    assert store.delete(ref("a@live")) == []
+    assert (store.versions("a"), dict(store.aliases("a"))) == ([1], {})
+    with pytest.raises(ModelNotFound, match="'a@live'"):
+        store.delete(ref("a@live"))
+
+
+# -- delete ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_deleted_version_is_gone_and_the_others_stay(store: ModelStore) -> None:
+    """After a delete the version is not listed, not resolved and not deleted again; a name means the newest left."""
+    for _ in range(3):
         store.publish("a", echo())
+    assert store.delete(ref("a/3")) == [3]
+    assert (store.versions("a"), store.resolve(ref("a"))) == ([1, 2], 2)
+    with pytest.raises(ModelNotFound, match="'a/3'"):
+        store.resolve(ref("a/3"))
+    with pytest.raises(ModelNotFound, match="'a/3'"):
+        store.delete(ref("a/3"))
+
+
+def test_a_number_is_never_given_out_again(store: ModelStore) -> None:
+    """The newest version is deleted, and then all: what comes next has a number that nothing had before."""
+    store.publish("a", echo())
+    store.publish("a", echo())
+    store.delete(ref("a/2"))
+    assert store.publish("a", echo())[0] == 3
+    assert store.delete(ref("a")) == [1, 3]
+    assert store.names() == []
+    assert store.publish("a", echo())[0] == 4
+
+
+def test_a_version_that_an_alias_means_is_not_deleted(store: ModelStore) -> None:
+    """The refusal names the alias; after it has moved the version can go."""
+    store.publish("a", echo())
+    store.publish("a", echo())
+    store.set_alias(ref("a/1"), "live")
+    with pytest.raises(ModelInUse, match=r"a@live.*move the alias") as caught:
+        store.delete(ref("a/1"))
+    assert caught.value.details == {"model": "a/1", "aliases": ["live"]}
+    assert store.versions("a") == [1, 2]
+    store.set_alias(ref("a/2"), "live")
+    assert store.delete(ref("a/1")) == [1]
+
+
+def test_a_deleted_name_takes_its_aliases_along(store: ModelStore) -> None:
+    """`delete name` removes every version and every alias; an alias does not come back with the next version."""
+    store.publish("a", echo())
     store.publish("b", echo())
-    (store.path("b", 1) / "MLmodel").write_text("")
-    Management(records, store, (Path("/"),), trust_remote_code=False).announce_all()
-    assert [(info.name, info.versions) for info in records.run(ReadModels())] == [("a", (1, 2))]
+    store.set_alias(ref("a"), "live")
+    assert store.delete(ref("a")) == [1]
+    assert (store.names(), dict(store.aliases("a"))) == (["b"], {})
+    store.publish("a", echo())
+    with pytest.raises(ModelNotFound):
+        store.resolve(ref("a@live"))
 
 
-def test_a_store_that_cannot_be_written_is_refused_at_start(tmp_path: Path) -> None:
-    """A worker says at once what each save would stumble over."""
-    (tmp_path / "file").write_text("not a directory")
-    with pytest.raises(ConfigurationError, match="WARMLANE_STORE"):
-        ModelStore(tmp_path / "file" / "models").open()
+def test_a_delete_of_nothing_is_model_not_found(store: ModelStore) -> None:
+    """A name that has no version cannot be deleted."""
+    with pytest.raises(ModelNotFound, match="'absent'"):
+        store.delete(ref("absent"))
+
+
+def test_another_process_misses_what_was_deleted(open_store: Callable[[], ModelStore]) -> None:
+    """A store that is told to look anew does not resolve a version that another deleted."""
+    store, other = open_store(), open_store()
+    store.publish("a", echo())
+    assert other.resolve(ref("a/1")) == 1
+    store.delete(ref("a/1"))
+    other.forget("a")
+    with pytest.raises(ModelNotFound):
+        other.resolve(ref("a/1"))
+
+
+# -- edit ------------------------------------------------------------------------------------------------------------
+
+
+def weighty(directory: Path) -> Artifact:
+    """Gives a version weights, as a persist does: the files first, the description last."""
+    (directory / "model").mkdir()
+    (directory / "model" / "weights").write_bytes(b"w" * 100)
+    artifact = replace(Artifact.read(directory), has_weights=True)
+    artifact.write(directory)
+    return artifact
+
+
+def test_an_edit_changes_the_version_for_everybody(open_store: Callable[[], ModelStore]) -> None:
+    """What an editor wrote is what another process reads, under the same number."""
+    store, other = open_store(), open_store()
+    store.publish("a", echo())
+    assert not other.read("a", 1).has_weights
+    with store.edit("a", 1) as directory:
+        edited = weighty(directory)
+    assert other.read("a", 1) == edited
+    assert (other.path("a", 1) / "model" / "weights").read_bytes() == b"w" * 100
+    assert store.versions("a") == [1]
+
+
+def test_editors_of_a_version_take_turns(open_store: Callable[[], ModelStore]) -> None:
+    """A second editor waits for the first, and finds what it did."""
+    store, other = open_store(), open_store()
+    store.publish("a", echo())
+    found: list[bool] = []
+
+    def edit_too() -> None:
+        with other.edit("a", 1) as directory:
+            found.append((directory / "model").exists())
+
+    second = threading.Thread(target=edit_too)
+    with store.edit("a", 1) as directory:
+        second.start()
+        weighty(directory)
+        assert found == []
+    second.join(LIMIT_S)
+    assert found == [True]
+
+
+def test_what_is_deleted_cannot_be_edited(store: ModelStore) -> None:
+    """A deleted version is not found by an editor."""
+    store.publish("a", echo())
+    store.delete(ref("a/1"))
+    with pytest.raises(ModelNotFound, match="'a/1'"), store.edit("a", 1):
+        raise AssertionError
+
+
+def test_a_full_disk_is_a_store_error(store: ModelStore) -> None:
+    """No space left while a version is written: the error says what to do, and nothing became visible."""
+
+    def write(directory: Path) -> Artifact:
+        with open("/dev/full", "wb") as full:
+            full.write(b"weights")
+        return echo()(directory)
+
+    with pytest.raises(StoreError, match=r"No space left.*free space.*warmlane delete"):
+        store.publish("a", write)
+    assert store.versions("a") == []
+
+
+def test_an_error_of_the_writer_is_not_the_stores(store: ModelStore) -> None:
+    """A source file that is missing is not told as a fault of the store."""
+
+    def write(directory: Path) -> Artifact:
+        shutil.copyfile("/nowhere/weights", directory / "weights")
+        return echo()(directory)
+
+    with pytest.raises(FileNotFoundError):
+        store.publish("a", write)
