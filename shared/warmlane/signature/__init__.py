@@ -15,8 +15,8 @@ from warmlane.errors import InvalidParams, SchemaError
 from warmlane.results import Table, is_dataframe
 from warmlane.signature._defaults import DEFAULTS, default_signature
 from warmlane.signature._given import check_parameter, check_signature
-from warmlane.signature._types import Signature
 from warmlane.signature._values import check_field, check_value, is_array
+from warmlane.signature.columns import Signature
 
 __all__ = ["DEFAULTS", "Signature", "check_inputs", "check_params", "check_signature", "default_signature"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from warmlane.signature._types import Signature, array, column, mapping, obj, signature, tensor
+from warmlane.signature.columns import Signature, array, column, mapping, obj, signature, tensor
 
 _STRING = column("string")
 _LABELS = [column("string", "label"), column("double", "score")]

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from warmlane.errors import InvalidSignature, SchemaError
-from warmlane.signature._types import Signature
 from warmlane.signature._values import SCALARS, check_value
+from warmlane.signature.columns import Signature
 
 _PARTS = ("inputs", "outputs", "params")
 #: Types with another inside -> its key; what that key holds is checked in `_check_type`.
