@@ -133,7 +133,8 @@ def _given(card: RepoCard | str | os.PathLike[str], resolve: Callable[[Path], Pa
 def _rendered(card: RepoCard) -> str:
     try:
         # Not `card.content`: that writes down any object, which no safe reader takes.
-        matter = yaml.safe_dump(card.data.to_dict(), sort_keys=False, allow_unicode=True)
+        data = card.data.to_dict()  # type: ignore[no-untyped-call]
+        matter = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
         return f"---\n{matter}---\n{card.text}"
     except yaml.YAMLError as exc:
         raise SaveRefused(
