@@ -96,10 +96,10 @@ class ConversationalPipeline(GeneratingPipeline):
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         if self.tokenizer.pad_token_id is None:
             kwargs["batch_size"] = 1
-        if not isinstance(inputs, list) or (inputs and isinstance(inputs[0], dict)):
-            return super().__call__(_conversation(inputs), **kwargs)
-        if not inputs:
+        if inputs == []:
             return []
+        if not isinstance(inputs, list) or isinstance(inputs[0], dict):
+            return super().__call__(_conversation(inputs), **kwargs)
         results = super().__call__([_conversation(item) for item in inputs], **kwargs)
         return results[0] if len(results) == 1 else results
 

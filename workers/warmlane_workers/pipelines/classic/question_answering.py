@@ -79,8 +79,8 @@ class QuestionAnsweringPipeline(_ChunkPipeline):  # type: ignore[misc]
 
     def __call__(self, *args: Any, question: Any = None, context: Any = None, **kwargs: Any) -> Any:
         asked = questions.pairs(args, question, context)
-        if isinstance(asked, list) and len(asked) == 1:
-            asked = asked[0]
+        if isinstance(asked, list) and len(asked) < 2:
+            return super().__call__(asked[0], **kwargs) if asked else []
         return super().__call__(asked, **kwargs)
 
     def preprocess(

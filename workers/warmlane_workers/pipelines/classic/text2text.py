@@ -1,6 +1,6 @@
 """Text to text by an encoder-decoder: summarization, translation, and any other that a checkpoint was trained for.
 
-Lengths and beams are the checkpoint's, else those of `generate` itself, as in transformers 4.41.
+Lengths and beams are the checkpoint's; without any, the answer has the few tokens that it had in transformers 4.41.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import threading
 from typing import Any
 
 import torch
+from transformers import GenerationConfig
 
 from warmlane_workers.pipelines.classic.generating import GeneratingPipeline
 
@@ -28,6 +29,8 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
     """
 
     return_name = "generated"
+    # 20 together with the token that starts the decoder, where neither the caller nor the checkpoint says.
+    _default_generation_config = GenerationConfig(max_new_tokens=19)  # type: ignore[no-untyped-call]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -55,6 +58,8 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         return _given(before), generate_kwargs, _given(after)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+        if isinstance(inputs, list) and not inputs:
+            return []
         results = super().__call__(inputs, **kwargs)
         if isinstance(inputs, list) and all(len(records) == 1 for records in results):
             return [records[0] for records in results]
@@ -136,10 +141,14 @@ class TranslationPipeline(Text2TextGenerationPipeline):
             before = self.tokenizer.src_lang
             try:
                 encoded = build(text, return_tensors="pt", truncation=truncation, src_lang=src_lang, tgt_lang=tgt_lang)
+                codes = (getattr(self.tokenizer, "cur_lang_code", None), encoded.pop("forced_bos_token_id"))
+            except KeyError as exc:
+                raise ValueError("src_lang, tgt_lang: the tokenizer has no such language") from exc
             finally:
                 self.tokenizer.src_lang = before
-        language = torch.tensor([encoded.pop("forced_bos_token_id")])
-        return {**encoded, "forced_bos_token_id": language}
+        if self.tokenizer.unk_token_id in codes:  # most tokenizers go on with a language that they do not know
+            raise ValueError("src_lang, tgt_lang: the tokenizer has no such language")
+        return {**encoded, "forced_bos_token_id": torch.tensor(codes[1:])}
 
 
 def _given(params: dict[str, Any]) -> dict[str, Any]:
