@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+INTEROP := .venv-interop
 
-.PHONY: install check test test-slow demo bench clean
+.PHONY: install check test test-slow demo bench interop clean
 
 install: $(STAMP)
 
@@ -33,5 +34,15 @@ bench: install
 	$(BIN)/python -m benchmarks.lane
 	$(BIN)/python -m benchmarks.fuzz
 
+# Beside the five words: MLflow, which warmlane does not need, loads what warmlane saves, and the other way round.
+$(INTEROP)/.installed: pyproject.toml constraints.txt constraints-interop.txt
+	$(PYTHON) -m venv $(INTEROP)
+	$(INTEROP)/bin/pip install --quiet --constraint constraints.txt --constraint constraints-interop.txt \
+		--editable '.[worker,demo]' mlflow pytest pytest-timeout
+	touch $(INTEROP)/.installed
+
+interop: $(INTEROP)/.installed
+	$(INTEROP)/bin/python -m pytest -c interop/pytest.ini interop
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(INTEROP) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

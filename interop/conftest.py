@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +68,15 @@ def answer(bare: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 @pytest.fixture(scope="session")
-def ours(bare: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
+def ours(bare: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The directory to which warmlane saved the pipeline of a kind, with nothing else said."""
     from warmlane_workers import flavor
 
-    yield _saved(bare, tmp_path_factory.mktemp("ours"), flavor.save_model)
+    return _saved(bare, tmp_path_factory.mktemp("ours"), flavor.save_model)
 
 
 @pytest.fixture(scope="session")
-def theirs(bare: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
+def theirs(bare: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The directory to which MLflow saved the same pipeline."""
     import mlflow
 
@@ -84,7 +84,7 @@ def theirs(bare: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory)
         # Requirements are given: for its own, MLflow asks for torchvision and loads the model in another process.
         mlflow.transformers.save_model(pipeline, str(path), pip_requirements=["transformers"])
 
-    yield _saved(bare, tmp_path_factory.mktemp("theirs"), save)
+    return _saved(bare, tmp_path_factory.mktemp("theirs"), save)
 
 
 def _saved(bare: Callable[[str], Any], root: Path, save: Callable[[Any, Path], Any]) -> Callable[[str], Path]:

@@ -1,4 +1,4 @@
-"""Whatever warmlane saves from, MLflow loads: components, checkpoints, hub ids, other element types, shards, own code."""
+"""Whatever warmlane saves from, MLflow loads: components, checkpoints, hub ids, element types, shards, custom code."""
 
 from __future__ import annotations
 
@@ -13,24 +13,13 @@ import torch
 import transformers
 from mlflow.exceptions import MlflowException
 
-from interop.models import MAKERS, components, pipeline
+from interop.models import MAKERS, checkpoint, components, pipeline, weights_of
 from interop.questions import QUESTIONS, TEXTS, same, tone
 from tests.hub import Hub
 from warmlane_workers import flavor
 
 Made = Callable[[str], Any]
 TEXT = "text-classification"
-
-
-def checkpoint(kind: str, directory: Path) -> Path:
-    """All files of a kind in one directory, as a hub repository has them."""
-    for part in components(kind).values():
-        part.save_pretrained(directory)
-    return directory
-
-
-def weights_of(directory: Path) -> set[str]:
-    return {path.relative_to(directory).as_posix() for path in directory.rglob("*.safetensors")}
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -160,7 +149,7 @@ def read_sound(processor: Any) -> Any:
 
 
 def test_a_processor_is_a_component(tmp_path: Path) -> None:
-    """A processor saved by warmlane loads in MLflow as a component that reads as before, and as MLflow has it no pipeline."""
+    """A processor saved by warmlane loads in MLflow as a component; as with its own, it makes no pipeline then."""
     parts, processor = whisper()
     path = str(tmp_path / "model")
     flavor.save_model(parts, path, processor=processor, task="automatic-speech-recognition")
