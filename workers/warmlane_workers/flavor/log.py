@@ -45,7 +45,7 @@ def log_model(
     """
     check_name(name)
     if client is None:
-        models = ModelStore(WorkerSettings.from_env().store if store is None else store)
+        models = ModelStore(WorkerSettings.from_env().store if store is None else os.fspath(store))
         models.open()
         version, _ = models.publish(name, lambda directory: save_model(transformers_model, directory, **options))
         return f"{name}/{version}"

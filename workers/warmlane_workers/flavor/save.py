@@ -20,7 +20,7 @@ from warmlane.jobs import split_example
 from warmlane.model import dtype_name
 from warmlane.saving import PROMPT_TEMPLATE, check_options, check_prompt_template
 from warmlane.signature import check_signature, default_signature
-from warmlane_workers.flavor import hub, papers, requirements
+from warmlane_workers.flavor import examples, hub, papers, requirements, signatures
 from warmlane_workers.flavor.code_paths import gather_code
 from warmlane_workers.flavor.describe import Wishes, describe, in_memory
 from warmlane_workers.flavor.hub import Report
@@ -147,11 +147,11 @@ def save_model(
             resolve=allowed,
         ),
         code=code,
-        example=None if example is None else (example, example_params),
+        example=None if example is None else examples.render(example, example_params),
     )
     artifact = replace(
         artifact,
-        signature=_signature(parts, artifact, wishes, signature, beside.example, model_config or {}),
+        signature=_signature(parts, artifact, wishes, signature, (example, example_params), model_config or {}),
         metadata=_metadata(artifact, metadata, prompt_template),
         model_config=dict(model_config or {}),
         code=bool(code.files),
@@ -165,16 +165,14 @@ def _signature(
     artifact: Artifact,
     wishes: Wishes,
     given: Any,
-    example: tuple[Any, Mapping[str, Any] | None] | None,
+    example: tuple[Any, Mapping[str, Any] | None],
     model_config: Mapping[str, Any],
 ) -> Mapping[str, Any] | None:
     """The guide's three ways: the one that was given, that of the example, that of the task."""
     if given is not None:
         return check_signature(given)
-    if example is None or artifact.inference_task is not None:
+    if example[0] is None or artifact.inference_task is not None:
         return default_signature(artifact.task, artifact.inference_task)
-    from warmlane_workers.flavor import signatures
-
     wishes.report(0.05, "predicting the input example")
     pipeline = parts.pipeline or build_pipeline(in_memory(parts, artifact, wishes))
     return signatures.of_example(pipeline, *example, model_config=model_config)

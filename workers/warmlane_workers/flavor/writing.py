@@ -4,7 +4,6 @@ fails."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from transformers import PreTrainedModel
 from warmlane_workers.flavor import adapters, files
 from warmlane_workers.flavor.code_paths import Code
 from warmlane_workers.flavor.describe import Wishes, read_part
+from warmlane_workers.flavor.examples import Rendered
 from warmlane_workers.flavor.papers import Papers
 from warmlane_workers.flavor.parts import Parts
 from warmlane_workers.flavor.requirements import Requirements
@@ -27,14 +27,13 @@ class Beside:
 
     Attributes:
         shard_size: the largest weight file, e.g. "500MB".
-        example: input and params.
     """
 
     shard_size: str
     papers: Papers
     environment: Requirements
     code: Code
-    example: tuple[Any, Mapping[str, Any] | None] | None
+    example: Rendered | None
 
 
 def write(parts: Parts, artifact: Artifact, beside: Beside, target: Path, wishes: Wishes) -> Artifact:
@@ -63,9 +62,7 @@ def _write(parts: Parts, artifact: Artifact, beside: Beside, target: Path, wishe
             read_part(name, part, code=wishes.code).save_pretrained(target / COMPONENTS_DIR / name)
     beside.papers.write(target)
     if beside.example is not None:
-        from warmlane_workers.flavor import examples
-
-        artifact = replace(artifact, example=examples.write_example(target, *beside.example))
+        artifact = replace(artifact, example=beside.example.write(target))
     beside.code.write(target)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     beside.environment.write(target)
