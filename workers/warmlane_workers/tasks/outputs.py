@@ -110,12 +110,19 @@ def _labels(*names: str, long: bool = False) -> Shape:
     """
 
     def shape(answers: Sequence[Any], single: bool) -> Table:
-        records = [[answer] if isinstance(answer, Mapping) else list(answer) for answer in answers]
+        records = [_flat(answer) for answer in answers]
         if single and long:
             return Table.from_rows(records[0], names)
         return Table({name: [_cell([label[name] for label in labels]) for labels in records] for name in names})
 
     return shape
+
+
+def _flat(answer: Any) -> list[Any]:
+    """A row's labels; a pipeline that was constructed with `top_k` nests those of a lone text once more."""
+    if isinstance(answer, Mapping):
+        return [answer]
+    return list(answer[0]) if answer and isinstance(answer[0], list) else list(answer)
 
 
 def _cell(values: list[Any]) -> Any:
