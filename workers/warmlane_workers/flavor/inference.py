@@ -29,8 +29,8 @@ _NUMPY = {
 _NUMPY_OTHERS = {"str": "string", "bytes": "binary", "datetime64": "datetime", "object": "any"}
 #: Python's types -> theirs; a bool is an int too, so it comes first.
 _PYTHON = {bool: "boolean", int: "long", float: "double", str: "string", bytes: "binary", date: "datetime"}
-#: The type of what is not there: of None, and of an empty list's items. It gives way to any other.
-_NOTHING: dict[str, Any] = {"type": "any"}
+#: The type of what is not there: of None, and of an empty list's items. It gives way to any other; alone it is `any`.
+_NOTHING: dict[str, Any] = {"type": "nothing"}
 
 
 def columns(data: Any, place: str) -> list[dict[str, Any]]:
@@ -96,7 +96,7 @@ def _of_type(found: dict[str, Any], *, required: bool = True) -> list[dict[str, 
     """Columns of the type of a row: an object's keys are columns."""
     if found["type"] == "object":
         return [_column(part, name, required=part["required"]) for name, part in found["properties"].items()]
-    return [_column(found, None, required=required and found is not _NOTHING)]
+    return [_column(found, None, required=required and not _is_nothing(found))]
 
 
 def _column(found: dict[str, Any], name: str | None, *, required: bool) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _sealed(found: dict[str, Any]) -> dict[str, Any]:
             "type": "object",
             "properties": {name: {**_sealed(part), "required": part["required"]} for name, part in parts},
         }
-    return {"type": found["type"]}
+    return {"type": "any" if _is_nothing(found) else found["type"]}
 
 
 def _type_of(value: Any, place: str) -> dict[str, Any]:
@@ -127,10 +127,11 @@ def _type_of(value: Any, place: str) -> dict[str, Any]:
         return found
     if isinstance(value, list | tuple):
         items = [_type_of(item, f"{place}[{at}]") for at, item in enumerate(value)]
-        return {"type": "array", "items": _together(items)}
+        some_are_none = items and not _has_all(items)  # which no type of items but `any` allows
+        return {"type": "array", "items": {"type": "any"} if some_are_none else _together(items)}
     if isinstance(value, dict) and value:
         parts = {str(name): _type_of(item, f"{place}.{name}") for name, item in value.items()}
-        return _object({name: {**part, "required": part is not _NOTHING} for name, part in parts.items()})
+        return _object({name: {**part, "required": not _is_nothing(part)} for name, part in parts.items()})
     return {"type": _scalar(value, place)}
 
 
@@ -174,12 +175,16 @@ def _tensor(array: Any) -> dict[str, Any]:
 
 
 def _has_all(types: Sequence[dict[str, Any]]) -> bool:
-    return not any(found is _NOTHING for found in types)
+    return not any(_is_nothing(found) for found in types)
+
+
+def _is_nothing(found: Mapping[str, Any]) -> bool:
+    return found["type"] == _NOTHING["type"]
 
 
 def _together(types: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The one type of several values."""
-    there = [found for found in types if found is not _NOTHING]
+    there = [found for found in types if not _is_nothing(found)]
     if not there:
         return _NOTHING
     kinds = {found["type"] for found in there}
@@ -199,8 +204,8 @@ def _merged(objects: Sequence[Mapping[str, dict[str, Any]]]) -> dict[str, Any]:
     merged = {}
     for name in dict.fromkeys(name for properties in objects for name in properties):
         parts = [properties.get(name) for properties in objects]
-        there = [{**part} for part in parts if part is not None]
-        required = len(there) == len(objects) and all(part.pop("required") for part in there)
+        there = [part for part in parts if part is not None]
+        required = len(there) == len(objects) and all(part["required"] for part in there)
         merged[name] = {**_together(there), "required": required}
     return _object(merged)
 
@@ -216,15 +221,17 @@ def _one_tensor(specs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _parameter(name: str, value: Any) -> dict[str, Any]:
     place = f"params.{name}"
+    if isinstance(value, list | tuple) and {type(item) for item in value} == {int, float}:
+        value = [float(item) for item in value]
     if isinstance(value, numpy.generic | numpy.ndarray):
         found, value = _type_of(value, place), value.tolist()
     else:
         found = _type_of(value, place)
     is_list = found["type"] == "array"
     inner = found["items"] if is_list else found
-    if is_list and inner is _NOTHING:
+    if is_list and _is_nothing(inner):
         inner = {"type": "string"}  # an empty list of, as a rule, texts
-    if inner["type"] in ("any", "array", "binary") or (is_list and inner["type"] == "object"):
+    if inner["type"] in ("any", "array", "binary", "nothing") or (is_list and inner["type"] == "object"):
         raise InvalidInput(
             f"{place}: the default of a parameter is a str, a number, true or false, a time, a list of one type "
             "of them, or a dict; leave it out, or give one",
