@@ -207,3 +207,27 @@ def zero_shot_objects() -> dict[str, Any]:
     config = tf.OwlViTConfig(text_config=text, vision_config=_IMAGE, projection_dim=32)
     reader = tf.OwlViTImageProcessorPil(size={"height": 32, "width": 32}, crop_size={"height": 32, "width": 32})
     return {"model": tf.OwlViTForObjectDetection(config), "tokenizer": tokenizer, "image_processor": reader}
+
+
+def image_text() -> dict[str, Any]:
+    """A model that needs a processor: pictures stand in its texts."""
+    tokenizer = words()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    special = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
+    config = tf.LlavaConfig(
+        vision_config=tf.CLIPVisionConfig(**_IMAGE),
+        text_config=tf.LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=4, **special, **SMALL),
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-1,
+    )
+    model: Any = tf.LlavaForConditionalGeneration(config)
+    model.generation_config = tf.GenerationConfig(max_new_tokens=5, **special)
+    processor = tf.LlavaProcessor(
+        image_processor=tf.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+        tokenizer=tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        image_token="<image>",  # noqa: S106 - a word
+        num_additional_image_tokens=1,
+    )
+    return {"model": model, "processor": processor}

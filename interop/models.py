@@ -41,8 +41,12 @@ MAKERS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
 
 def components(kind: str) -> dict[str, Any]:
     """A kind's model, ready to predict, and what goes with it."""
+    return seeded(MAKERS[kind][1])
+
+
+def seeded(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     torch.manual_seed(7)
-    made = MAKERS[kind][1]()
+    made = make()
     made["model"].eval()
     return made
 

@@ -11,10 +11,9 @@ import mlflow
 import pytest
 import torch
 import transformers
-from mlflow.exceptions import MlflowException
 
 from interop.models import MAKERS, checkpoint, components, pipeline, weights_of
-from interop.questions import QUESTIONS, TEXTS, same, tone
+from interop.questions import QUESTIONS, TEXTS, same
 from tests.hub import Hub
 from warmlane_workers import flavor
 
@@ -136,41 +135,6 @@ def test_shards_load(bare: Made, answer: Made, tmp_path: Path, monkeypatch: pyte
     assert len(weights_of(tmp_path / "model")) > 1
     loaded = mlflow.transformers.load_model(str(tmp_path / "model"))
     assert same(QUESTIONS[TEXT].ask(loaded), answer(TEXT))
-
-
-def whisper() -> tuple[dict[str, Any], Any]:
-    """The components of a Whisper, and its processor over two of them."""
-    parts = components("speech-whisper")
-    return parts, transformers.WhisperProcessor(parts["feature_extractor"], parts["tokenizer"])
-
-
-def read_sound(processor: Any) -> Any:
-    return processor(tone(), sampling_rate=16_000, return_tensors="np").input_features
-
-
-def test_a_processor_is_a_component(tmp_path: Path) -> None:
-    """A processor saved by warmlane loads in MLflow as a component; as with its own, it makes no pipeline then."""
-    parts, processor = whisper()
-    path = str(tmp_path / "model")
-    flavor.save_model(parts, path, processor=processor, task="automatic-speech-recognition")
-    loaded = mlflow.transformers.load_model(path, return_type="components")
-    assert type(loaded["processor"]) is transformers.WhisperProcessor
-    assert same(read_sound(loaded["processor"]), read_sound(processor))
-    with pytest.raises(MlflowException, match="processor"):
-        mlflow.transformers.load_model(path)
-
-
-def test_we_load_mlflows_processor(tmp_path: Path) -> None:
-    """A processor saved by MLflow is among the components that warmlane loads."""
-    parts, processor = whisper()
-    mlflow.transformers.save_model(
-        transformers.pipeline("automatic-speech-recognition", device="cpu", **parts),
-        str(tmp_path / "model"),
-        processor=processor,
-        pip_requirements=["transformers"],
-    )
-    loaded = flavor.load_model(tmp_path / "model", return_type="components")
-    assert same(read_sound(loaded["processor"]), read_sound(processor))
 
 
 def test_constructor_arguments_do_not_hinder(tmp_path: Path) -> None:

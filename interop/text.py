@@ -80,7 +80,8 @@ def table_question_answering() -> dict[str, Any]:
     # Written down and read: this tokenizer takes its vocabulary from a file only.
     with tempfile.TemporaryDirectory() as directory:
         vocabulary = Path(directory) / "vocab.txt"
-        vocabulary.write_text("\n".join(words().get_vocab()) + "\n[EMPTY]\n")
+        pieces = words().get_vocab()
+        vocabulary.write_text("\n".join([*sorted(pieces, key=pieces.__getitem__), "[EMPTY]"]))
         tokenizer = tf.TapasTokenizer(str(vocabulary), model_max_length=tiny.POSITIONS)
     config = tf.TapasConfig(vocab_size=len(tokenizer), **SMALL)
     return {"model": tf.TapasForQuestionAnswering(config), "tokenizer": tokenizer}
