@@ -9,7 +9,7 @@ from typing import Any
 
 import transformers as tf
 
-from interop.text import SMALL, labels, words
+from interop.text import SMALL, byte_pairs, labels, words
 from tests import tiny
 
 _IMAGE: dict[str, Any] = {**SMALL, "image_size": 32, "patch_size": 16, "num_channels": 3}
@@ -83,7 +83,7 @@ def speech_whisper() -> dict[str, Any]:
 
 
 def _byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    model = json.loads(tiny.byte_tokenizer().backend_tokenizer.to_str())["model"]
+    model = json.loads(byte_pairs().backend_tokenizer.to_str())["model"]
     return model["vocab"], [tuple(pair) for pair in model["merges"]]
 
 

@@ -22,6 +22,7 @@ MAKERS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "feature-extraction": ("feature-extraction", text.feature_extraction),
     "zero-shot-classification": ("zero-shot-classification", text.zero_shot_classification),
     "text-generation": ("text-generation", text.text_generation),
+    "decision": ("decision", text.decision),
     "table-question-answering": ("table-question-answering", text.table_question_answering),
     "speech-ctc": ("automatic-speech-recognition", media.speech_ctc),
     "speech-whisper": ("automatic-speech-recognition", media.speech_whisper),

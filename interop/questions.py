@@ -103,6 +103,7 @@ QUESTIONS: dict[str, Question] = {
         _ranking,
     ),
     "text-generation": Question(TEXTS, {}, TEXTS, _field("generated_text")),
+    "decision": Question({"state": "a cat", "questions": {"size": {"type": "noul", "instructions": "big?"}}}, {}),
     "table-question-answering": Question(
         {"table": _TABLE, "query": "what colour"},
         {},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +59,28 @@ def zero_shot_classification() -> dict[str, Any]:
     return _bert(tf.BertForSequenceClassification, **labels("contradiction", "neutral", "entailment"))
 
 
+@cache
+def _trained() -> Any:
+    return tiny.byte_tokenizer()
+
+
+def byte_pairs() -> Any:
+    """A tokenizer of byte pairs, trained once: its trainer numbers pieces of equal count by chance."""
+    return copy.deepcopy(_trained())
+
+
+def decision() -> dict[str, Any]:
+    tokenizer = byte_pairs()
+    tokenizer.add_tokens(["Yes", "No"])
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
+    return _gpt2(tokenizer)
+
+
 def text_generation() -> dict[str, Any]:
-    tokenizer = tiny.byte_tokenizer()
+    return _gpt2(byte_pairs())
+
+
+def _gpt2(tokenizer: Any) -> dict[str, Any]:
     config = tf.GPT2Config(
         vocab_size=len(tokenizer),
         n_embd=32,
