@@ -87,7 +87,7 @@ def read_example(directory: Path, info: Mapping[str, Any]) -> tuple[Any, dict[st
         return _restored(str(info.get("type")), stored), params
     except FileNotFoundError:
         raise ArtifactIncomplete(f"{name}: missing, though MLmodel names it; was it deleted?") from None
-    except (ValueError, KeyError, TypeError, OSError) as exc:
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError, OSError) as exc:
         raise ArtifactDamaged(f"{name}: not the example that MLmodel describes ({type(exc).__name__})") from exc
 
 
@@ -142,9 +142,11 @@ def _split(example: Any) -> dict[str, Any]:
 
 def _restored(kind: str, stored: Any) -> Any:
     if kind == "dataframe":
-        data = stored["data"]
-        names = stored.get("columns") or list(range(len(data[0])))
-        return Table({str(name): list(column) for name, column in zip(names, zip(*data, strict=True), strict=True)})
+        rows = stored["data"]
+        names = stored.get("columns") or range(len(rows[0]))
+        if any(len(row) != len(names) for row in rows):
+            raise ValueError("a row with more or fewer values than there are columns")
+        return Table({str(name): [row[at] for row in rows] for at, name in enumerate(names)})
     if kind != "ndarray":
         return stored
     if isinstance(stored, dict):
