@@ -24,7 +24,7 @@ from dramatiq.errors import DecodeError
 
 from warmlane import codec
 from warmlane.errors import CodecError, SourceError
-from warmlane.jobs import Job, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
+from warmlane.jobs import AliasJob, DeleteJob, Job, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
 from warmlane.keys import Keys
 from warmlane.message import JobMessage
 from warmlane.ops import Beat, PublishModel, ReadModel, ReadWorkers, Watch
@@ -108,6 +108,8 @@ def _jobs() -> list[Job]:
         UnloadJob(model="sentiment"),
         SaveJob(name="pair", source={"model": "org/model", "tokenizer": "/models/tok"}, metadata={"by": "me", "n": 1}),
         PersistJob(model="sentiment/3"),
+        AliasJob(model="sentiment/3", alias="best"),
+        DeleteJob(model="sentiment/2"),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Generic, TypeVar
 
-from warmlane.jobs import Job, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
+from warmlane.jobs import AliasJob, DeleteJob, Job, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
 
 J = TypeVar("J", covariant=True)
 
@@ -126,6 +126,22 @@ class Requests(Generic[J]):
     def persist(self, model: str) -> J:
         """Fetch the weights of a model that was saved by reference into the model store."""
         return self.submit(PersistJob(model=model))
+
+    def alias(self, model: str, alias: str) -> J:
+        """Let `name@alias` mean a version, e.g. `client.alias("sentiment/3", "prod")`; an alias that there is moves.
+
+        The result has `model` (`name/version`), `alias`, and `before` (the version that it meant, or None).
+        """
+        return self.submit(AliasJob(model=model, alias=alias))
+
+    def delete(self, model: str) -> J:
+        """Delete a version (`name/3`), a model with all versions and aliases (`name`), or an alias alone (`name@old`).
+
+        A version that an alias means is not deleted (`ModelInUse`). What is deleted is unloaded on every worker; its
+        number is never given out again. The result has `model`, `versions` and `aliases` (what is gone), and `bytes`
+        (freed in memory).
+        """
+        return self.submit(DeleteJob(model=model))
 
 
 def _absolute(source: Any) -> Any:

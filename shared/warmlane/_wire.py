@@ -74,7 +74,7 @@ class Wire:
         if cached is not None and self.clock() < cached[0]:
             return cached[1]
         ref = ModelRef.parse(text)
-        info, live = yield ReadModel(ref.name, ref.version)
+        info, live = yield ReadModel(ref.name, ref.version, ref.alias)
         if info is None and live:
             raise ModelNotFound(
                 f"no model {text!r} in the store; `warmlane models` or `client.models()` lists what is there",

@@ -4,7 +4,7 @@
 |---------------------|--------------|-------------------------|-------------------------|-----------|
 | `<ns>:job:<id>`     | hash         | submit, start, finish   | watch, status           | result TTL twice over |
 | `<ns>:result:<id>`  | string       | finish                  | watch                   | result TTL |
-| `<ns>:models`       | hash         | save, a worker's start | client                  | for ever (from the store) |
+| `<ns>:models`       | hash         | manage jobs, a worker's start | client              | for ever (from the store) |
 | `<ns>:workers`      | sorted set   | heartbeat               | client, unload          | pruned by readers' clock |
 | `<ns>:worker:<id>`  | string       | heartbeat               | client, unload          | `WORKER_TTL_S` |
 | `<ns>:replies:<id>` | list         | workers, after unload   | the unload job          | a minute |
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 #: Predict, load and unload jobs: a device is needed.
 PREDICT_QUEUE = "predict"
-#: Save and persist jobs: no device is needed.
+#: Jobs on the model store: no device is needed.
 MANAGE_QUEUE = "manage"
 QUEUES = (PREDICT_QUEUE, MANAGE_QUEUE)
 
@@ -31,6 +31,8 @@ QUEUE_OF_KIND = {
     "unload": PREDICT_QUEUE,
     "save": MANAGE_QUEUE,
     "persist": MANAGE_QUEUE,
+    "alias": MANAGE_QUEUE,
+    "delete": MANAGE_QUEUE,
 }
 
 #: How often a worker says that it lives, and how long its word counts.

@@ -13,7 +13,16 @@ from warmlane import codec
 from warmlane.errors import WarmlaneError
 from warmlane.keys import WORKER_TTL_S, Keys
 from warmlane.message import JobMessage
-from warmlane.records import Outcome, encode_error, pack_worker, pairs, read_model, read_status, read_worker
+from warmlane.records import (
+    Outcome,
+    encode_error,
+    pack_worker,
+    pairs,
+    read_model,
+    read_models,
+    read_status,
+    read_worker,
+)
 from warmlane.results import JobStatus, ModelInfo, Progress, State, WorkerInfo
 from warmlane.settings import QUEUED_TTL_S
 
@@ -228,16 +237,49 @@ class PublishModel(Op[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class RetractModel(Op[None]):
+    """Make one version of a model unknown; the newest is the highest that is left. With the last, its aliases go."""
+
+    script = "retract"
+    name: str
+    version: int
+
+    def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
+        return [names.models], [self.name, self.version]
+
+    def read(self, reply: Any) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class PublishAlias(Op[None]):
+    """Make known what an alias means; None: nothing any more."""
+
+    script = "alias"
+    name: str
+    alias: str
+    version: int | None
+
+    def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
+        return [names.models], [f"{self.name}@{self.alias}", "" if self.version is None else self.version]
+
+    def read(self, reply: Any) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class ReadModel(Op[tuple[ModelInfo | None, int]]):
-    """One model (its newest version, unless one is given) and the number of live workers."""
+    """One model (its newest version, unless a version or an alias is given) and the number of live workers."""
 
     script = "model"
     name: str
     version: int | None = None
+    alias: str | None = None
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
+        pointer = self.name if self.alias is None else f"{self.name}@{self.alias}"
         version = "" if self.version is None else self.version
-        return [names.models, names.workers], [self.name, version, _WORKER_TTL_MS]
+        return [names.models, names.workers], [self.name, version, _WORKER_TTL_MS, pointer]
 
     def read(self, reply: Any) -> tuple[ModelInfo | None, int]:
         info = read_model(self.name, (), reply[0]) if reply[0] else None
@@ -254,13 +296,4 @@ class ReadModels(Op[list[ModelInfo]]):
         return [names.models], []
 
     def read(self, reply: Any) -> list[ModelInfo]:
-        fields = pairs(reply)
-        versions: dict[str, list[int]] = {}
-        for key in fields:
-            name, slash, version = key.partition("/")
-            if slash:
-                versions.setdefault(name, []).append(int(version))
-        return [
-            read_model(name, tuple(sorted(known)), fields[f"{name}/{max(known)}"])
-            for name, known in sorted(versions.items())
-        ]
+        return read_models(pairs(reply))

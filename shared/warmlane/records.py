@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from warmlane import codec
@@ -128,6 +128,23 @@ def read_model(name: str, versions: tuple[int, ...], data: bytes) -> ModelInfo:
     with _reading("model"):
         body = _fields("model", data)
         return ModelInfo(name, versions, body["task"], body["dtype"], body["bytes"], body["signature"])
+
+
+def read_models(fields: Mapping[str, bytes]) -> list[ModelInfo]:
+    """All models by name: `name/3` is a version's description, `name@alias` a number, `name` that of the newest."""
+    versions: dict[str, list[int]] = {}
+    aliases: dict[str, dict[str, int]] = {}
+    for key, value in sorted(fields.items()):
+        name, slash, version = key.partition("/")
+        if slash:
+            versions.setdefault(name, []).append(int(version))
+        elif "@" in key:
+            name, _, alias = key.partition("@")
+            aliases.setdefault(name, {})[alias] = int(value)
+    return [
+        replace(read_model(name, tuple(sorted(known)), fields[f"{name}/{max(known)}"]), aliases=aliases.get(name, {}))
+        for name, known in sorted(versions.items())
+    ]
 
 
 def pack_worker(info: WorkerInfo) -> bytes:

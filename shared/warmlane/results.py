@@ -268,6 +268,7 @@ class ModelInfo:
         versions: all published versions, ascending.
         signature: the inputs and outputs of the newest version, as `warmlane.signature` writes them; None if unknown.
         warm_on: ids of the live workers that hold any version of it.
+        aliases: alias -> the version that it means.
     """
 
     name: str
@@ -277,3 +278,4 @@ class ModelInfo:
     bytes: int
     signature: Mapping[str, Any] | None
     warm_on: tuple[str, ...] = ()
+    aliases: Mapping[str, int] = field(default_factory=dict)

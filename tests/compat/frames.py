@@ -17,7 +17,7 @@ from typing import Any
 
 from warmlane import codec
 from warmlane.errors import JobCancelled, SchemaError, from_dict
-from warmlane.jobs import Job, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
+from warmlane.jobs import AliasJob, DeleteJob, Job, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
 from warmlane.keys import Keys
 from warmlane.message import JobMessage
 from warmlane.ops import Beat, PublishModel, ReadModel, ReadWorkers, Watch
@@ -70,6 +70,8 @@ JOBS: Mapping[str, Job] = {
         trust_remote_code=True,
     ),
     "persist": PersistJob(model="sentiment/3"),
+    "alias": AliasJob(model="sentiment/3", alias="prod"),
+    "delete": DeleteJob(model="sentiment@old"),
 }
 
 OUTCOMES: Mapping[str, Outcome] = {

@@ -37,6 +37,8 @@ def blocking() -> None:
         assert_type(client.load("m", dtype="float16", pin=True), Job)
         assert_type(client.persist("m/1"), Job)
         assert_type(client.unload("m"), Job)
+        assert_type(client.alias("m/1", "prod"), Job)
+        assert_type(client.delete("m/1"), Job)
         assert_type(client.submit(PredictJob(model="m", inputs=["a"])), Job)
         job = client.predict("m", ["a"], params={"top_k": 1}, dtype="bfloat16")
         assert_type(job.id, str)
@@ -50,6 +52,7 @@ def blocking() -> None:
         assert_type(client.workers(), list[WorkerInfo])
         assert_type(client.workers()[0].models, tuple[WarmModel, ...])
         assert_type(client.models()[0].signature, Mapping[str, Any] | None)
+        assert_type(client.models()[0].aliases, Mapping[str, int])
 
 
 async def in_a_loop() -> None:

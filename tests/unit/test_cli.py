@@ -19,7 +19,7 @@ from warmlane import Client, NDArray, Settings, State, Table
 from warmlane._slots import Slot
 from warmlane.cli import main
 from warmlane.errors import DeviceError, JobExpired, SourceError, WarmlaneError
-from warmlane.jobs import LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
+from warmlane.jobs import AliasJob, DeleteJob, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
 from warmlane.ops import Submit
 from warmlane.testing import FakeLane, FakeTransport
 
@@ -289,6 +289,23 @@ def test_wrong_fields_exit_2(run: Run, argv: list[str]) -> None:
     """What a job's own checks refuse is wrong input."""
     assert run(*argv) == 2
     assert run.err.startswith("warmlane: invalid_input: ")
+
+
+def test_alias_and_delete_send_a_job_each(run: Run, lane: FakeLane) -> None:
+    """`alias MODEL ALIAS` and `delete MODEL` arrive as they were typed, and say what was done."""
+    assert run("alias", "sentiment/1", "prod", "--json") == 0
+    assert run.document == {"model": "sentiment/1", "alias": "prod", "before": None}
+    assert run("delete", "sentiment@prod", "--json") == 0
+    assert (run.document["versions"], run.document["aliases"]) == ([], ["prod"])
+    assert lane.jobs[-2:] == [AliasJob(model="sentiment/1", alias="prod"), DeleteJob(model="sentiment@prod")]
+
+
+def test_a_delete_that_is_refused_is_a_failure(run: Run, lane: FakeLane) -> None:
+    """A version that an alias means stays; a version that is not there is not found."""
+    assert run("alias", "sentiment", "prod") == 0
+    assert run("delete", "sentiment/1") == 1
+    assert run.err.startswith("warmlane: model_in_use: ")
+    assert run("delete", "sentiment/7") == 3
 
 
 def test_load_unload_and_persist_send_their_flags(run: Run, lane: FakeLane) -> None:
@@ -607,16 +624,17 @@ def test_cancel_tells_the_state(run: Run, lane: FakeLane) -> None:
 
 
 def test_models_are_listed(run: Run, lane: FakeLane) -> None:
-    """`models` shows names, versions, tasks and where they are warm."""
+    """`models` shows names, versions, aliases, tasks and where they are warm."""
     lane.client().load("sentiment").result(timeout=1)
+    lane.client().alias("sentiment", "prod").result(timeout=1)
     assert run("models", "--json") == 0
-    assert [(m["name"], m["versions"], m["warm_on"]) for m in run.document] == [
-        ("sentiment", [1], ["fake-worker"]),
-        ("upper", [1], []),
+    assert [(m["name"], m["versions"], m["aliases"], m["warm_on"]) for m in run.document] == [
+        ("sentiment", [1], {"prod": 1}, ["fake-worker"]),
+        ("upper", [1], {}, []),
     ]
     assert run("models") == 0
-    assert [line.split()[:4] for line in run.out.splitlines() if "sentiment" in line] == [
-        ["sentiment", "1", "text-classification", "float16"]
+    assert [line.split()[:5] for line in run.out.splitlines() if "sentiment" in line] == [
+        ["sentiment", "1", "prod=1", "text-classification", "float16"]
     ]
 
 

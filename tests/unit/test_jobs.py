@@ -16,7 +16,20 @@ from dramatiq.errors import DecodeError
 
 from warmlane import codec, keys
 from warmlane.errors import CodecError, InvalidInput, PayloadTooLarge
-from warmlane.jobs import KINDS, Job, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob, check_id, make, new_id
+from warmlane.jobs import (
+    KINDS,
+    AliasJob,
+    DeleteJob,
+    Job,
+    LoadJob,
+    PersistJob,
+    PredictJob,
+    SaveJob,
+    UnloadJob,
+    check_id,
+    make,
+    new_id,
+)
 from warmlane.message import JobMessage
 from warmlane.results import Table
 
@@ -27,6 +40,8 @@ JOBS: Mapping[str, Job] = {
     "unload": UnloadJob(model="m/1"),
     "save": SaveJob(name="m", source={"model": "org/m"}, task="fill-mask", metadata={"a": [1]}),
     "persist": PersistJob(model="m@best"),
+    "alias": AliasJob(model="m/3", alias="prod"),
+    "delete": DeleteJob(model="m/2"),
 }
 each = pytest.mark.parametrize("job", [pytest.param(job, id=kind) for kind, job in JOBS.items()])
 
@@ -42,7 +57,7 @@ def test_a_job_is_made_again_from_its_fields(job: Job) -> None:
 
 
 def test_every_kind_has_a_queue_and_a_test() -> None:
-    """The kinds, the queues' table and the jobs of this file name the same five."""
+    """The kinds, the queues' table and the jobs of this file name the same."""
     assert set(KINDS) == set(keys.QUEUE_OF_KIND) == set(JOBS)
     assert set(keys.QUEUE_OF_KIND.values()) == set(keys.QUEUES)
 
@@ -55,6 +70,8 @@ def test_a_job_is_about_a_model() -> None:
         "unload": "m/1",
         "save": "m",
         "persist": "m@best",
+        "alias": "m/3",
+        "delete": "m/2",
     }
 
 
@@ -106,6 +123,12 @@ AN_ARRAY = np.array(["pipeline", "pipeline"])
         ("load", {"model": "m", "pin": AN_ARRAY}, "pin"),
         ("unload", {"model": "m/0"}, "model"),
         ("persist", {}, "model"),
+        ("alias", {"model": "m@", "alias": "prod"}, "model"),
+        ("alias", {"model": "m", "alias": "Prod"}, "alias"),
+        ("alias", {"model": "m", "alias": 3}, "alias"),
+        ("alias", {"model": "m"}, "alias"),
+        ("delete", {"model": "m/*"}, "model"),
+        ("delete", {}, "model"),
         ("save", {"name": "a/b", "source": "s"}, "name"),
         ("save", {"name": "m@best", "source": "s"}, "name"),
         ("save", {"name": AN_ARRAY, "source": "s"}, "name"),

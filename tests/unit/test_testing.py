@@ -20,6 +20,7 @@ from warmlane.errors import (
     JobCancelled,
     JobExpired,
     JobNotFound,
+    ModelInUse,
     ModelNotFound,
     ResultExpired,
     ResultTimeout,
@@ -244,6 +245,35 @@ def test_persist_answers_for_known_models_only(lane: FakeLane, client: Client) -
     assert client.persist("m").result(timeout=1)["model"] == "m/1"
     with pytest.raises(ModelNotFound):
         client.persist("nobody").result(timeout=1)
+
+
+def test_aliases_follow_the_rules_of_the_store(lane: FakeLane, client: Client) -> None:
+    """An alias is set, is listed, resolves, moves, and protects its version."""
+    lane.answer("m/1", "one")
+    lane.answer("m/2", "two")
+    assert client.alias("m/1", "prod").result(timeout=1) == {"model": "m/1", "alias": "prod", "before": None}
+    assert client.predict("m@prod", "x").result(timeout=1) == "one"
+    with pytest.raises(ModelInUse):
+        client.delete("m/1").result(timeout=1)
+    assert client.alias("m", "prod").result(timeout=1)["before"] == 1
+    assert client.predict("m@prod", "x").result(timeout=1) == "two"
+    assert client.models()[0].aliases == {"prod": 2}
+
+
+def test_what_is_deleted_is_not_found(lane: FakeLane, client: Client) -> None:
+    """A deleted version is neither listed nor warm, and its number is not given out again."""
+    lane.answer("m/1", "one")
+    lane.answer("m/2", "two")
+    client.load("m/2").result(timeout=1)
+    report = client.delete("m/2").result(timeout=1)
+    assert (report["model"], report["versions"], report["aliases"]) == ("m/2", [2], [])
+    assert client.workers()[0].models == ()
+    assert client.models()[0].versions == (1,)
+    with pytest.raises(ModelNotFound):
+        client.load("m/2").result(timeout=1)
+    assert client.save("m", "org/repo").result(timeout=1)["model"] == "m/3"
+    client.delete("m").result(timeout=1)
+    assert client.models() == []
 
 
 def test_a_kinds_reply_replaces_the_result(lane: FakeLane, client: Client) -> None:

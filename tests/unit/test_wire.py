@@ -104,6 +104,12 @@ def test_a_version_is_asked_for_by_its_number(wire: Wire) -> None:
     assert Drive(wire.submit(job, JOB_ID, wire.slots.open(JOB_ID))).wants == ReadModel("m", 3)
 
 
+def test_a_predict_on_an_alias_asks_for_what_it_means(wire: Wire) -> None:
+    """The inputs are checked against the version that the alias means."""
+    job = PredictJob(model="m@prod", inputs=["a"])
+    assert Drive(wire.submit(job, JOB_ID, wire.slots.open(JOB_ID))).wants == ReadModel("m", None, "prod")
+
+
 def test_other_jobs_go_to_the_queue_at_once(wire: Wire) -> None:
     """A load asks for nothing first: the worker knows what there is."""
     assert isinstance(Drive(wire.submit(LoadJob(model="m"), JOB_ID, wire.slots.open(JOB_ID))).wants, Submit)

@@ -1,6 +1,7 @@
 """The command `warmlane`: one small module a group of commands, one place where errors become exit codes.
 
     warmlane save NAME SOURCE · load MODEL · predict MODEL TEXT · unload MODEL · persist MODEL
+    warmlane alias MODEL ALIAS · delete MODEL
     warmlane job ID · cancel ID · models · workers
     warmlane worker · gateway · demo
 

@@ -111,9 +111,17 @@ def _models(args: argparse.Namespace, shell: Shell) -> int:
 
 
 def _print_models(models: list[ModelInfo]) -> None:
-    names = ("model", "versions", "task", "dtype", "size", "warm on")
+    names = ("model", "versions", "aliases", "task", "dtype", "size", "warm on")
     rows = [
-        (model.name, list(model.versions), model.task, model.dtype, _show.size(model.bytes), list(model.warm_on))
+        (
+            model.name,
+            list(model.versions),
+            [f"{alias}={version}" for alias, version in sorted(model.aliases.items())],
+            model.task,
+            model.dtype,
+            _show.size(model.bytes),
+            list(model.warm_on),
+        )
         for model in models
     ]
     if models:

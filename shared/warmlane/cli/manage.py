@@ -1,4 +1,5 @@
-"""Commands that change what is stored or warm: save, persist, load, unload. Each enqueues one job and waits for it."""
+"""Commands that change what is stored or warm: save, persist, alias, delete, load, unload. Each enqueues one job and
+waits for it."""
 
 from __future__ import annotations
 
@@ -35,6 +36,13 @@ def add(commands: Any) -> None:
         parser = commands.add_parser(name, help=text)
         parser.add_argument("model", help="name, name/3 or name@alias")
         _awaited(parser, enqueue)
+    alias = commands.add_parser("alias", help="let name@ALIAS mean a version of a model")
+    alias.add_argument("model", help="name/3; name is its newest version, name@other what that means now")
+    alias.add_argument("alias", help="such as prod; one that there is moves")
+    _awaited(alias, lambda args, client: client.alias(args.model, args.alias))
+    delete = commands.add_parser("delete", help="delete a version, a model or an alias")
+    delete.add_argument("model", help="name/3; name with all its versions and aliases; name@alias without its version")
+    _awaited(delete, lambda args, client: client.delete(args.model))
 
 
 def _add_save(parser: argparse.ArgumentParser) -> None:

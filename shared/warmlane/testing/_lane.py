@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from warmlane.aio import AsyncClient
 from warmlane.client import Client
 from warmlane.errors import InvalidInput, ServerUnreachable
-from warmlane.jobs import Job
+from warmlane.jobs import KINDS, Job
 from warmlane.model import ModelRef
 from warmlane.ops import Cancel, Op, ReadModel, ReadModels, ReadWorkers, Submit, Watch
 from warmlane.results import Progress, State
@@ -44,7 +44,7 @@ class FakeLane:
             Watch: self._records.watch,
             Cancel: self._records.cancel,
             ReadModel: self._worker.model,
-            ReadModels: lambda op: self._worker.models(),
+            ReadModels: lambda op: self._worker.models.infos(),
             ReadWorkers: lambda op: [self._worker.info(self._records.running())],
         }
 
@@ -68,23 +68,27 @@ class FakeLane:
         """Publish a model and say what it answers; again for the same model replaces both.
 
         Args:
-            model: `name` (its newest version), `name/3`, or `name@alias`.
+            model: `name` (its newest version), `name/3`, or `name@alias` (set to the newest version, unless it is set).
             reply: a callable gets `(inputs, params)` as a worker reads them from the wire.
             task: brings the task's default signature, by which clients refuse wrong inputs. Without it, and without a
                 `signature`, any inputs go.
         """
-        ref = ModelRef.parse(model)
-        version = ref.version or self._worker.newest(ref.name) or 1
-        self._worker.publish(ref.name, task, dtype, version, signature)
+        ref, models = ModelRef.parse(model), self._worker.models
+        known = models.look(ref)
+        version = known[0] if known else ref.version or models.newest(ref.name) or None
+        info = models.publish(ref.name, task, dtype, version, signature)
+        if ref.alias is not None:
+            models.set_alias(ref.name, ref.alias, info.versions[0])
         self._worker.answers[model] = reply
 
     def on(self, kind: str, reply: Any) -> None:
-        """Set the result of all save, load, unload or persist jobs; a callable gets the job.
+        """Set the result of all jobs of a kind other than predict; a callable gets the job.
 
         What the job does to the lane (a version published, a model warm) still happens, unless the reply raises.
         """
-        if kind not in ("save", "load", "unload", "persist"):
-            raise InvalidInput("kind must be save, load, unload or persist; for predict use `answer`", field="kind")
+        kinds = [known for known in KINDS if known != "predict"]
+        if kind not in kinds:
+            raise InvalidInput(f"kind must be one of {', '.join(kinds)}; for predict use `answer`", field="kind")
         self._worker.replies[kind] = reply
 
     @property

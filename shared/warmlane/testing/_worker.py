@@ -1,6 +1,6 @@
-"""The pretended worker and its model store: names, versions, what is warm, and the replies that a test has set.
+"""The pretended worker: what is warm, and the replies that a test has set.
 
-What it reports of a save, load, unload or persist has the keys that a real worker's report has, and no weight in it.
+What it reports of a job other than predict has the keys that a real worker's report has, and no weight in it.
 """
 
 from __future__ import annotations
@@ -8,18 +8,17 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from warmlane import codec
-from warmlane.errors import InternalError, JobCancelled, ModelNotFound, WarmlaneError
-from warmlane.jobs import Job, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
+from warmlane.errors import InternalError, JobCancelled, WarmlaneError
+from warmlane.jobs import AliasJob, DeleteJob, Job, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
 from warmlane.keys import QUEUES
 from warmlane.model import ModelRef
 from warmlane.ops import ReadModel
 from warmlane.records import Outcome
 from warmlane.results import ModelInfo, State, WarmModel, WorkerInfo
-from warmlane.signature import Signature, default_signature
+from warmlane.testing._models import Models
 from warmlane.testing._records import WORKER_ID, Record, failure
 
 
@@ -28,38 +27,14 @@ class Worker:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._models: dict[str, dict[int, ModelInfo]] = {}
+        self.models = Models()
         self._warm: dict[tuple[str, str], WarmModel] = {}  # (model, dtype), the one loaded last at the end
         self.answers: dict[str, Any] = {}
         self.replies: dict[str, Any] = {}
 
-    # -- what callers may ask --------------------------------------------------------------------------------------
-
-    def publish(
-        self, name: str, task: str, dtype: str | None, version: int | None = None, signature: Signature | None = None
-    ) -> ModelInfo:
-        """Make a version known; the next one unless it is given."""
-        with self._lock:
-            versions = self._models.setdefault(name, {})
-            version = version or max(versions, default=0) + 1
-            info = versions[version] = ModelInfo(name, (version,), task, dtype, 0, signature or default_signature(task))
-            return info
-
-    def newest(self, name: str) -> int:
-        """The newest version; 0 when there is none."""
-        with self._lock:
-            return max(self._models.get(name, {}), default=0)
-
     def model(self, op: ReadModel) -> tuple[ModelInfo | None, int]:
-        with self._lock:
-            return self._models.get(op.name, {}).get(op.version or self.newest(op.name)), 1
-
-    def models(self) -> list[ModelInfo]:
-        with self._lock:
-            return [
-                replace(versions[max(versions)], versions=tuple(sorted(versions)))
-                for _, versions in sorted(self._models.items())
-            ]
+        found = self.models.look(ModelRef(op.name, op.version, op.alias))
+        return (found and found[1]), 1
 
     def info(self, running: int) -> WorkerInfo:
         with self._lock:
@@ -124,18 +99,27 @@ class Worker:
 
     def _unload(self, job: UnloadJob) -> dict[str, Any]:
         """Without a version all versions go; a model that is not warm, or does not exist, frees nothing."""
-        ref = ModelRef.parse(job.model)
+        freed = self._cool(job.model)
+        return {"model": job.model, "freed": {WORKER_ID: freed} if freed else {}, "bytes": freed, "missing": []}
+
+    def _cool(self, text: str) -> int:
+        ref = ModelRef.parse(text)
+        version = ref.version
+        if ref.alias is not None:
+            found = self.models.look(ref)
+            if found is None:
+                return 0
+            version = found[0]
         with self._lock:
             gone = [
                 key
                 for key in self._warm
-                if key[0] == job.model or (ref.version is None and key[0].startswith(f"{ref.name}/"))
+                if key[0] == f"{ref.name}/{version}" or (version is None and key[0].startswith(f"{ref.name}/"))
             ]
-            freed = sum(self._warm.pop(key).bytes for key in gone)
-        return {"model": job.model, "freed": {WORKER_ID: freed} if freed else {}, "bytes": freed, "missing": []}
+            return sum(self._warm.pop(key).bytes for key in gone)
 
     def _save(self, job: SaveJob) -> dict[str, Any]:
-        info = self.publish(job.name, job.task or "", job.dtype)
+        info = self.models.publish(job.name, job.task or "", job.dtype)
         return _report(info, info.versions[0], reference_only=not job.save_pretrained)
 
     def _persist(self, job: PersistJob) -> dict[str, Any]:
@@ -143,15 +127,20 @@ class Worker:
         report = _report(info, int(key.rpartition("/")[2]), reference_only=False)
         return {**report, "persisted": False}
 
+    def _alias(self, job: AliasJob) -> dict[str, Any]:
+        info, key = self._find(job.model)
+        before = self.models.set_alias(info.name, job.alias, int(key.rpartition("/")[2]))
+        return {"model": key, "alias": job.alias, "before": before}
+
+    def _delete(self, job: DeleteJob) -> dict[str, Any]:
+        versions, aliases = self.models.delete(job.model)
+        freed = self._cool(job.model) if versions else 0
+        return {"model": job.model, "versions": versions, "aliases": aliases, "bytes": freed, "missing": []}
+
     def _find(self, text: str) -> tuple[ModelInfo, str]:
-        """A version and its name with the number; an alias exists where a test has answered for it."""
-        ref = ModelRef.parse(text)
-        with self._lock:
-            version = ref.version or self.newest(ref.name)
-            info = self._models.get(ref.name, {}).get(version)
-            if info is None or (ref.alias and text not in self.answers):
-                raise ModelNotFound(f"no model {text!r} in the store", model=text)
-            return info, f"{ref.name}/{version}"
+        """A version and its name with the number."""
+        version, info = self.models.find(text)
+        return info, f"{info.name}/{version}"
 
     def _heat(self, info: ModelInfo, key: str, dtype: str | None, *, pin: bool) -> WarmModel:
         dtype = dtype or info.dtype or "float32"
@@ -173,6 +162,8 @@ _OWN: dict[type[Job], Callable[..., Any]] = {
     UnloadJob: Worker._unload,
     SaveJob: Worker._save,
     PersistJob: Worker._persist,
+    AliasJob: Worker._alias,
+    DeleteJob: Worker._delete,
 }
 
 

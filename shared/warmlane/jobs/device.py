@@ -1,0 +1,85 @@
+"""Jobs that need a device: predict, load, unload."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from warmlane.jobs.base import LATER, Job, check_choice, check_flag, check_mapping, set_fields
+from warmlane.model import ModelRef, dtype_name
+
+RETURN_TYPES = ("pipeline", "components")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictJob(Job):
+    """Answer each row of `inputs` with `model`.
+
+    Attributes:
+        inputs: one row, or a list of rows; what a row is depends on the task.
+        params: keyword arguments of the pipeline, for all rows.
+        dtype: answer with the model loaded in this type; default: as it is warm, else as it was saved.
+        trust_remote_code: run the model's own code, on a worker that allows it.
+    """
+
+    kind: ClassVar[str] = "predict"
+    model: str
+    inputs: Any = field(repr=False)
+    params: dict[str, Any] = field(default_factory=dict, repr=False)
+    dtype: str | None = None
+    trust_remote_code: bool = field(default=False, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        ModelRef.parse(self.model)
+        check_mapping("params", self.params)
+        check_flag("trust_remote_code", self.trust_remote_code)
+        inputs = list(self.inputs) if isinstance(self.inputs, tuple) else self.inputs  # as it arrives
+        set_fields(self, dtype=dtype_name(self.dtype), inputs=inputs)
+
+    @property
+    def subject(self) -> str:
+        return self.model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadJob(Job):
+    """Warm a model.
+
+    Attributes:
+        dtype: load in this type instead of the saved one (the guide, "Scale Inference with Overriding Pytorch dtype").
+        return_type: "pipeline", or "components" for models whose parts make no pipeline.
+        pin: keep it warm until it is unloaded, whatever else is asked for.
+    """
+
+    kind: ClassVar[str] = "load"
+    model: str
+    dtype: str | None = None
+    return_type: str = "pipeline"
+    pin: bool = False
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        ModelRef.parse(self.model)
+        set_fields(self, dtype=dtype_name(self.dtype))
+        check_choice("return_type", self.return_type, RETURN_TYPES)
+        check_flag("pin", self.pin)
+        check_flag("trust_remote_code", self.trust_remote_code)
+
+    @property
+    def subject(self) -> str:
+        return self.model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnloadJob(Job):
+    """Free a model on every worker that holds it."""
+
+    kind: ClassVar[str] = "unload"
+    model: str
+
+    def __post_init__(self) -> None:
+        ModelRef.parse(self.model)
+
+    @property
+    def subject(self) -> str:
+        return self.model
