@@ -17,7 +17,7 @@ def settings(**variables: str) -> WorkerSettings:
 def test_defaults_are_safe_and_local() -> None:
     """Without variables a worker reads its working directory, runs no custom code, and lets the device decide sizes."""
     made = settings(HOME="/home/x/warmlane")
-    assert made.store == Path("/home/x/warmlane/models")
+    assert (made.store, made.store_cache) == ("/home/x/warmlane/models", Path("/home/x/warmlane/store-cache"))
     assert made.source_roots == (Path.cwd().resolve(),)
     assert made.queues == ("predict", "manage")
     assert (made.device, made.threads, made.trust_remote_code) == ("cpu", 64, False)
@@ -29,7 +29,8 @@ def test_every_variable_is_read() -> None:
     made = settings(
         REDIS_URL="redis://host:1/2",
         NAMESPACE="blue",
-        STORE="/models",
+        STORE="s3://bucket/models",
+        STORE_CACHE="/cache",
         THREADS="8",
         QUEUES="manage",
         CACHE_BYTES="1000000",
@@ -39,7 +40,8 @@ def test_every_variable_is_read() -> None:
         RESULT_TTL="60",
     )
     assert (made.client.redis_url, made.client.namespace, made.client.result_ttl_s) == ("redis://host:1/2", "blue", 60)
-    assert (made.store, made.threads, made.queues) == (Path("/models"), 8, ("manage",))
+    assert (made.store, made.store_cache) == ("s3://bucket/models", Path("/cache"))
+    assert (made.threads, made.queues) == (8, ("manage",))
     assert (made.cache_bytes, made.batch_tokens, made.drain_timeout_s) == (1_000_000, 2048, 2.5)
     assert made.trust_remote_code
 
@@ -56,7 +58,7 @@ def test_home_directories_are_spelled_out(monkeypatch: pytest.MonkeyPatch, tmp_p
     """A tilde in the store and the roots means the user's home."""
     monkeypatch.setenv("HOME", str(tmp_path))
     made = settings(STORE="~/store", SOURCE_ROOTS="~/sources")
-    assert (made.store, made.source_roots) == (tmp_path / "store", (tmp_path / "sources",))
+    assert (made.store, made.source_roots) == (str(tmp_path / "store"), (tmp_path / "sources",))
 
 
 def test_keyword_arguments_win_unless_they_are_none() -> None:

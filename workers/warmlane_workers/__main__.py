@@ -21,7 +21,8 @@ EXIT_UNREACHABLE = 5
 _FLAGS = {
     "--redis-url": ("WARMLANE_REDIS_URL", "URL", "the server; default: the embedded one"),
     "--namespace": ("WARMLANE_NAMESPACE", "NAME", "prefix of all keys (warmlane)"),
-    "--store": ("WARMLANE_STORE", "DIR", "root of the model store"),
+    "--store": ("WARMLANE_STORE", "DIR|URL", "root of the model store"),
+    "--store-cache": ("WARMLANE_STORE_CACHE", "DIR", "where copies of a URL's store lie"),
     "--source-roots": ("WARMLANE_SOURCE_ROOTS", "DIR[:DIR…]", "where saves may read local sources (here)"),
     "--queues": ("WARMLANE_QUEUES", "NAMES", "queues to serve (predict,manage)"),
     "--threads": ("WARMLANE_THREADS", "N", "jobs taken at a time by each worker (64)"),

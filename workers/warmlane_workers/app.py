@@ -88,6 +88,7 @@ class WorkerProcess:
         from warmlane_workers import actors
         from warmlane_workers.bell import Bell
         from warmlane_workers.broker import LaneBroker
+        from warmlane_workers.catalog import Catalog
         from warmlane_workers.engine import device
         from warmlane_workers.engine.engine import Engine
         from warmlane_workers.lifecycle import Handler, Lifecycle
@@ -98,7 +99,7 @@ class WorkerProcess:
         from warmlane_workers.unload import Unload
 
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        models = ModelStore(settings.store)
+        models = ModelStore(settings.store, settings.store_cache)
         models.open()
         found = device.find(settings.device, settings.cache_bytes, settings.batch_tokens)
         self._presence = Presence(store, self._describe)
@@ -111,12 +112,15 @@ class WorkerProcess:
         )
         management = Management(store, models, settings.source_roots, trust_remote_code=settings.trust_remote_code)
         unload = Unload(store, self._client, names, self._worker_id, self._engine.unload)
+        catalog = Catalog(store, models, unload.handle)
         handlers: dict[str, Handler] = {
             "predict": self._engine.predict,
             "load": self._engine.load,
             "unload": unload.handle,
             "save": management.save,
             "persist": management.persist,
+            "alias": catalog.alias,
+            "delete": catalog.delete,
         }
         self._broker = LaneBroker(self._client, names, self._worker_id, settings.threads)
         self._lifecycle = Lifecycle(
@@ -128,7 +132,7 @@ class WorkerProcess:
             self._broker.add_middleware(middleware)
         actors.declare(self._broker, self._lifecycle, settings.queues)
         self._bell = Bell(self._client, names, self._broker, unload.obey)
-        management.announce_all()
+        catalog.announce_all()
         self._engine.start()
         self._bell.start()
         self._worker = dramatiq.Worker(self._broker, worker_threads=settings.threads)

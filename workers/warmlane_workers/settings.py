@@ -20,7 +20,8 @@ class WorkerSettings:
     Attributes:
         client: the server, the namespace, the home directory, the result TTL.
         device: "cpu", or the number of a GPU; the process sees no other one.
-        store: root of the model store (`WARMLANE_STORE`).
+        store: root of the model store, a directory or a URL that fsspec reads (`WARMLANE_STORE`).
+        store_cache: where copies of what a URL's store holds lie (`WARMLANE_STORE_CACHE`).
         source_roots: directories from which a save may read local sources (`WARMLANE_SOURCE_ROOTS`).
         threads: jobs taken at a time; they wait, so they are what a batch is made of (`WARMLANE_THREADS`).
         queues: which queues to serve (`WARMLANE_QUEUES`).
@@ -32,7 +33,8 @@ class WorkerSettings:
     """
 
     client: Settings
-    store: Path
+    store: str
+    store_cache: Path
     source_roots: tuple[Path, ...]
     device: str = "cpu"
     threads: int = 64
@@ -54,7 +56,8 @@ class WorkerSettings:
         roots = env.get("WARMLANE_SOURCE_ROOTS") or os.getcwd()
         values: dict[str, Any] = {
             "client": client,
-            "store": Path(env.get("WARMLANE_STORE") or client.home / "models").expanduser(),
+            "store": os.path.expanduser(env.get("WARMLANE_STORE") or client.home / "models"),
+            "store_cache": Path(env.get("WARMLANE_STORE_CACHE") or client.home / "store-cache").expanduser(),
             "source_roots": tuple(Path(root).expanduser().resolve() for root in roots.split(":") if root),
             "threads": _whole(env, "WARMLANE_THREADS", 64, minimum=1),
             "queues": tuple(env["WARMLANE_QUEUES"].split(",")) if env.get("WARMLANE_QUEUES") else QUEUES,

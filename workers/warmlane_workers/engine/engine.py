@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from warmlane.errors import ModelNotFound
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
 from warmlane.results import State, Table, WarmModel
@@ -161,10 +162,15 @@ class Engine:
     def unload(self, text: str) -> int:
         """Let go of a model (of all its versions, unless the reference names one); returns the bytes freed."""
         ref = ModelRef.parse(text)
+        self._store.forget(ref.name)  # it may be unloaded because it was deleted
+        try:
+            wanted = ref.version if ref.alias is None else self._store.resolve(ref)
+        except ModelNotFound:
+            return 0
         for name, version in list(self._served):
-            if name == ref.name and ref.version in (None, version):
+            if name == ref.name and wanted in (None, version):
                 self._served.pop((name, version), None)
-        return self.cache.unload(lambda key: key.name == ref.name and ref.version in (None, key.version))
+        return self.cache.unload(lambda key: key.name == ref.name and wanted in (None, key.version))
 
     def warm(self) -> tuple[WarmModel, ...]:
         """What is in memory, for the registry."""
@@ -193,7 +199,7 @@ class Engine:
             warm = self.cache.newest(lambda key: key == ModelKey(*place, dtype))
             if warm is not None:
                 return warm.key, warm.value.artifact
-        artifact = Artifact.read(self._store.path(*place))
+        artifact = self._store.read(*place)
         if not known:
             dtype = artifact.dtype
             if prefer_warm:

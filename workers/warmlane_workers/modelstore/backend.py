@@ -52,6 +52,10 @@ class Backend(Protocol):
         """Ascending; without the deleted ones."""
         ...
 
+    def is_deleted(self, name: str, version: int) -> bool:
+        """Whether there was such a version and somebody deleted it."""
+        ...
+
     def aliases(self, name: str) -> Mapping[str, int]: ...
 
     def forget(self, name: str) -> None:

@@ -87,6 +87,9 @@ class LocalBackend:
 
         return self._read(self._versions, name, self._root / name, read) or []
 
+    def is_deleted(self, name: str, version: int) -> bool:
+        return _deleted(self._root / name / str(version))
+
     def aliases(self, name: str) -> Mapping[str, int]:
         def read(directory: Path) -> dict[str, int]:
             return {file.name: int(file.read_text()) for file in sorted(directory.iterdir())}

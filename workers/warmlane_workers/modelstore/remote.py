@@ -6,8 +6,7 @@
     <root>/<name>/aliases/<alias>             the number that it means
 
 The files come first. A version becomes visible by one small object that is created exclusively, so that two savers
-never get one number, where the place can do that (S3, GCS, Azure, memory; elsewhere let one worker serve the manage
-queue). An edit replaces that object. An upload that no version names is swept when it is a day old.
+never get one number; where fsspec can only look and then write, let one worker serve the manage queue. An edit replaces that object. An upload that no version names is swept when it is a day old.
 
 What versions and aliases there are is believed for a second. Files are read through a cache on this machine.
 """
@@ -112,6 +111,9 @@ class RemoteBackend:
 
         return self._look(self._versions, name, read)
 
+    def is_deleted(self, name: str, version: int) -> bool:
+        return self._objects.read(f"{name}/versions/{version}{_DELETED}") is not None
+
     def aliases(self, name: str) -> Mapping[str, int]:
         def read() -> dict[str, int]:
             found = {alias: self._objects.read(f"{name}/aliases/{alias}") for alias in self._aliases_of(name)}
@@ -167,7 +169,7 @@ class RemoteBackend:
     def _manifest(self, name: str, version: int) -> Manifest:
         model = f"{name}/{version}"
         data = self._objects.read(f"{name}/versions/{version}")
-        if data is None or self._objects.read(f"{name}/versions/{version}{_DELETED}") is not None:
+        if data is None or self.is_deleted(name, version):
             raise not_found(model)
         return Manifest.decode(data, model)
 

@@ -13,15 +13,13 @@ from pathlib import Path
 
 from warmlane.errors import ArtifactError, ModelNotFound
 from warmlane.model import ModelRef
-from warmlane.settings import Settings
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore.backend import Backend, not_found
 from warmlane_workers.modelstore.local import LocalBackend
+from warmlane_workers.settings import WorkerSettings
 
 #: Key of the job that made a version, among warmlane's own facts in its `MLmodel`.
 JOB_KEY = "job"
-#: Where copies of a remote store's versions lie, below the home directory.
-CACHE_DIR = "store-cache"
 _FILE = "file://"
 
 
@@ -30,7 +28,7 @@ class ModelStore:
 
     Args:
         root: a directory, or a URL.
-        cache: directory for copies of what a remote store holds; default: below `WARMLANE_HOME`.
+        cache: directory for copies of what a remote store holds; default: `WARMLANE_STORE_CACHE`.
     """
 
     def __init__(self, root: str | Path, cache: Path | None = None) -> None:
@@ -57,6 +55,10 @@ class ModelStore:
     def versions(self, name: str) -> list[int]:
         """A model's version numbers, ascending; empty for an unknown name."""
         return self._backend.versions(name)
+
+    def is_deleted(self, name: str, version: int) -> bool:
+        """Whether there was such a version and somebody deleted it."""
+        return self._backend.is_deleted(name, version)
 
     def aliases(self, name: str) -> Mapping[str, int]:
         """A model's aliases and the versions that they mean."""
@@ -198,4 +200,4 @@ def _backend(root: str, cache: Path | None) -> Backend:
         return LocalBackend(Path(root.removeprefix(_FILE)).expanduser())
     from warmlane_workers.modelstore.remote import RemoteBackend
 
-    return RemoteBackend(root, cache or Settings.from_env().home / CACHE_DIR)
+    return RemoteBackend(root, cache or WorkerSettings.from_env().store_cache)
