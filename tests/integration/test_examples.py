@@ -14,7 +14,7 @@ import pytest
 
 from warmlane.errors import ArtifactDamaged, ArtifactIncomplete, InvalidInput
 from warmlane.results import NDArray, Table
-from warmlane_workers.flavor.examples import FILE, SERVING_FILE, read_example, render, write_example
+from warmlane_workers.flavor.examples import FILE, SERVING_FILE, read_example, render
 
 SECRET = "s3cret"
 LONG = bytes(range(60))
@@ -64,7 +64,7 @@ def one_line(text: str) -> str:
 @pytest.mark.parametrize(("example", "text", "request_text", "kind"), FILES, ids=lambda value: repr(value)[:20])
 def test_an_examples_files_are_mlflows(example: Any, text: str, request_text: str, kind: str, tmp_path: Path) -> None:
     """`input_example.json` and the request have MLflow's bytes, and MLmodel says where and what they are."""
-    info = write_example(tmp_path, example, None)
+    info = render(example).write(tmp_path)
     assert (tmp_path / FILE).read_text() == text
     request = (tmp_path / SERVING_FILE).read_text()
     assert one_line(request) == request_text
@@ -109,23 +109,23 @@ def test_no_params_are_not_kept(params: Any) -> None:
 )
 def test_an_example_comes_back(example: Any, params: Any, tmp_path: Path) -> None:
     """What JSON has a form for, and tables, are read as they were given, with their params."""
-    info = write_example(tmp_path, example, params)
+    info = render(example, params).write(tmp_path)
     assert read_example(tmp_path, info) == (example, params)
 
 
 def test_an_array_comes_back(tmp_path: Path) -> None:
     """Numbers as numpy's array, nan where there was one; arrays by name too."""
     for example in (np.array([[1.5, np.nan]]), NDArray("float64", (1,), bytes(8)), np.array([1, 2])):
-        back, _ = read_example(tmp_path, write_example(tmp_path, example, None))
+        back, _ = read_example(tmp_path, render(example).write(tmp_path))
         assert isinstance(back, np.ndarray)
         np.testing.assert_array_equal(back, np.asarray(example))
-    back, _ = read_example(tmp_path, write_example(tmp_path, {"x": np.array([1, 2])}, None))
+    back, _ = read_example(tmp_path, render({"x": np.array([1, 2])}).write(tmp_path))
     assert back["x"].tolist() == [1, 2]
 
 
 def test_a_frame_without_names_comes_back_as_a_table(tmp_path: Path) -> None:
     """Its columns have their numbers for names."""
-    info = write_example(tmp_path, pandas.DataFrame([["x", 1], ["y", 2]]), None)
+    info = render(pandas.DataFrame([["x", 1], ["y", 2]])).write(tmp_path)
     assert read_example(tmp_path, info)[0] == Table({"0": ["x", "y"], "1": [1, 2]})
 
 
@@ -142,7 +142,7 @@ def test_tables_and_labels_are_json_as_in_their_signatures() -> None:
 def test_the_callers_objects_stay_as_they_were(tmp_path: Path) -> None:
     """Neither example nor params are changed by writing them."""
     example, params = [copy.deepcopy(LABELS)], {"when": datetime(2024, 1, 2, tzinfo=UTC)}
-    write_example(tmp_path, example, params)
+    render(example, params).write(tmp_path)
     assert example == [LABELS]
     assert params == {"when": datetime(2024, 1, 2, tzinfo=UTC)}
 
@@ -151,13 +151,13 @@ def test_the_callers_objects_stay_as_they_were(tmp_path: Path) -> None:
 def test_what_has_no_json_is_refused_before_a_file_is_written(bad: Any, tmp_path: Path) -> None:
     """An InvalidInput that names the place and the type; the directory stays empty."""
     with pytest.raises(InvalidInput, match=r"input_example.* cannot be kept"):
-        write_example(tmp_path, bad, None)
+        render(bad).write(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     """An example that MLmodel names and that is not there is an ArtifactIncomplete."""
-    info = write_example(tmp_path, SECRET, None)
+    info = render(SECRET).write(tmp_path)
     (tmp_path / FILE).unlink()
     with pytest.raises(ArtifactIncomplete, match=FILE):
         read_example(tmp_path, info)

@@ -41,15 +41,6 @@ class Rendered:
         return dict(self.info)
 
 
-def write_example(directory: Path, example: Any, params: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Write an example's files; returns what the `MLmodel` file says of them.
-
-    Raises:
-        InvalidInput: a value that JSON has no form for.
-    """
-    return render(example, params).write(directory)
-
-
 def render(example: Any, params: Mapping[str, Any] | None = None) -> Rendered:
     """An example as it will be written, so that a bad one is refused before anything is.
 

@@ -179,7 +179,7 @@ def _has_all(types: Sequence[dict[str, Any]]) -> bool:
 
 
 def _is_nothing(found: Mapping[str, Any]) -> bool:
-    return found["type"] == _NOTHING["type"]
+    return bool(found["type"] == _NOTHING["type"])
 
 
 def _together(types: Sequence[dict[str, Any]]) -> dict[str, Any]:
