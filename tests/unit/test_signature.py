@@ -11,6 +11,7 @@ import pytest
 from warmlane.errors import InvalidParams, SchemaError
 from warmlane.results import NDArray, Table
 from warmlane.signature import Signature, check_inputs, check_params, default_signature
+from warmlane.testing import FakeLane
 
 SECRET = "s3cret"
 TEXT: Signature = {"inputs": [{"type": "string", "required": True}], "outputs": [], "params": None}
@@ -376,3 +377,14 @@ def test_an_unknown_parameter_is_refused_with_the_known_ones() -> None:
 def test_without_a_list_of_parameters_the_task_decides(signature: Signature | None) -> None:
     """Where the signature lists none, nothing is refused here."""
     check_params(signature, {"anything": object()})
+
+
+def test_a_client_checks_parameters_before_it_enqueues() -> None:
+    """A parameter that the published signature does not name is refused in the call, and no job is made."""
+    lane = FakeLane()
+    lane.answer("m", lambda inputs, params: params, signature=PARAMS)
+    with lane.client() as client:
+        assert client.predict("m", "a", params={"top_k": 3}).result(timeout=5) == {"top_k": 3}
+        with pytest.raises(InvalidParams, match="top_p"):
+            client.predict("m", "a", params={"top_p": 1})
+    assert len(lane.jobs) == 1
