@@ -6,7 +6,8 @@
     <root>/<name>/aliases/<alias>             the number that it means
 
 The files come first. A version becomes visible by one small object that is created exclusively, so that two savers
-never get one number; where fsspec can only look and then write, let one worker serve the manage queue. An edit replaces that object. An upload that no version names is swept when it is a day old.
+never get one number; where fsspec can only look and then write, let one worker serve the manage queue. An edit replaces
+that object. An upload that no version names is swept when it is a day old.
 
 What versions and aliases there are is believed for a second. Files are read through a cache on this machine.
 """
