@@ -6,6 +6,7 @@ Source: the guide, "Saving Prompt Templates with Transformer Pipelines" and "Pip
 
 from __future__ import annotations
 
+import os
 import string
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -151,4 +152,6 @@ def check_environment(pip_requirements: object, extra_pip_requirements: object, 
 
 
 def _texts(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(item, str) for item in value)
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return False
+    return all(isinstance(item, str | os.PathLike) for item in value)

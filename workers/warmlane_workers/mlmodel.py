@@ -236,7 +236,6 @@ def to_yaml(value: Any, *, sort_keys: bool = False) -> str:
 
 
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _version = functools.cache(packages.version)
 
 
@@ -257,7 +256,8 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ArtifactDamaged(f"{FILE}: larger than {_MAX_BYTES} bytes")
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - a safe loader
+        # Not by the C library: it overflows the stack, and so ends the process, on a file of open brackets.
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactIncomplete(f"no {FILE} file in the model directory; was it deleted?") from None
     except (yaml.YAMLError, ValueError, RecursionError) as exc:

@@ -21,6 +21,8 @@ from warmlane.errors import ArtifactDamaged, ArtifactIncomplete, SourceError, Un
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
+#: What MLflow puts into the names of a base's tensors when it writes them beside an adapter, and what belongs there.
+MLFLOW_NAMES = {r"\.base_layer\.": ".", r"\.original_module\.": "."}
 
 
 def base_of(model: PeftModel) -> PreTrainedModel:

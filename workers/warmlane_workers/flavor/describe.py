@@ -59,8 +59,11 @@ class Wishes:
     report: hub.Report
 
 
-def describe(parts: Parts, wishes: Wishes) -> Artifact:
+def describe(parts: Parts, components: Mapping[str, Any], wishes: Wishes) -> Artifact:
     """The artifact that will be written.
+
+    Args:
+        components: name -> object, as `read_components` read them.
 
     Raises:
         SaveRefused, SourceError, UnsupportedTask, CustomCodeRefused: it would not load again.
@@ -69,7 +72,6 @@ def describe(parts: Parts, wishes: Wishes) -> Artifact:
     model = parts.model
     if model is None:
         return Artifact(parts.task or "", "", "", None, "", has_weights=False, components={}, pyfunc=False)
-    _check_code(parts, wishes)
     task = _task(parts, wishes.task)
     kind = _model_type(model, task)
     artifact = Artifact(
@@ -79,7 +81,7 @@ def describe(parts: Parts, wishes: Wishes) -> Artifact:
         dtype=wishes.dtype or _dtype(model),
         source_name=model.name if isinstance(model, Checkpoint) else model.name_or_path or "",
         has_weights=True,
-        components={name: _class_name(name, part, wishes) for name, part in parts.components.items()},
+        components={name: type(component).__name__ for name, component in components.items()},
         has_adapter=parts.adapter is not None,
         inference_task=wishes.task if wishes.task in INFERENCE_TASKS else None,
     )
@@ -87,7 +89,25 @@ def describe(parts: Parts, wishes: Wishes) -> Artifact:
     _check_tokenizer(parts, task)
     if parts.pipeline is not None and (given := arguments.dump(parts.pipeline)):
         artifact = replace(artifact, own={"pipeline": given})
-    return _place(artifact, parts, wishes)
+    return _place(artifact, parts, components, wishes)
+
+
+def read_components(parts: Parts, wishes: Wishes) -> dict[str, Any]:
+    """The components as objects, each read once.
+
+    Raises:
+        CustomCodeRefused, UnsupportedModel, SourceError: one that cannot come along.
+    """
+    _check_code(parts, wishes)
+    return {name: _read(name, part, code=wishes.code) for name, part in parts.components.items()}
+
+
+def _read(name: str, part: Any, *, code: bool) -> Any:
+    if not isinstance(part, Checkpoint):
+        return part
+    for path in part.directory.iterdir():
+        part.resolve(path)
+    return reading.read_component(name, part.directory, trust_remote_code=code, error=SourceError)
 
 
 def _check_code(parts: Parts, wishes: Wishes) -> None:
@@ -186,19 +206,6 @@ def _dtype(model: Checkpoint | PreTrainedModel) -> str | None:
     return None
 
 
-def _class_name(name: str, part: Any, wishes: Wishes) -> str:
-    return type(read_part(name, part, code=wishes.code)).__name__
-
-
-def read_part(name: str, part: Any, *, code: bool) -> Any:
-    """A component as an object."""
-    if not isinstance(part, Checkpoint):
-        return part
-    for path in part.directory.iterdir():
-        part.resolve(path)
-    return reading.read_component(name, part.directory, trust_remote_code=code, error=SourceError)
-
-
 def _check_tokenizer(parts: Parts, task: str) -> None:
     if getattr(pipeline_class(task), "_load_tokenizer", False) and not {"tokenizer", "processor"} & set(
         parts.components
@@ -212,7 +219,7 @@ def _has_pyfunc(artifact: Artifact) -> bool:
     return artifact.instance_type not in _NO_PYFUNC and not artifact.model_type.startswith(_NO_PYFUNC_MODELS)
 
 
-def _place(artifact: Artifact, parts: Parts, wishes: Wishes) -> Artifact:
+def _place(artifact: Artifact, parts: Parts, components: Mapping[str, Any], wishes: Wishes) -> Artifact:
     """Where the weights are to be found: in the artifact, at the hub, or, an adapter's base, in a directory."""
     model = parts.model
     assert model is not None
@@ -241,22 +248,27 @@ def _place(artifact: Artifact, parts: Parts, wishes: Wishes) -> Artifact:
         has_weights=False,
         source_name=found[0],
         source_revision=found[1],
-        component_sources=_component_sources(parts.components, wishes),
+        component_sources=_component_sources(parts.components, components, found),
     )
 
 
-def _component_sources(components: Mapping[str, Any], wishes: Wishes) -> dict[str, tuple[str, str]]:
-    """The components that the hub has as they are; others are written to the artifact."""
-    found = {name: reference.origin(part) for name, part in components.items()}
-    return {
-        name: place
-        for name, place in found.items()
-        if place is not None
-        and (isinstance(components[name], Checkpoint) or reference.is_same(name, components[name], *place))
-    }
+def _component_sources(
+    parts: Mapping[str, Any], components: Mapping[str, Any], model_place: tuple[str, str]
+) -> dict[str, tuple[str, str]]:
+    """The components that the hub has as they are; others are written to the artifact.
+
+    One that does not say where it came from is looked for beside the model.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for name, part in parts.items():
+        place = reference.origin(part) or model_place
+        came_so = isinstance(part, Checkpoint) and part.revision is not None
+        if came_so or reference.is_same(name, components[name], *place):
+            found[name] = place
+    return found
 
 
-def in_memory(parts: Parts, artifact: Artifact, wishes: Wishes) -> dict[str, Any]:
+def in_memory(parts: Parts, components: Mapping[str, Any], artifact: Artifact, wishes: Wishes) -> dict[str, Any]:
     """The parts as components of a pipeline; checkpoints are loaded."""
     model: Any = parts.model
     if isinstance(model, Checkpoint):
@@ -273,5 +285,4 @@ def in_memory(parts: Parts, artifact: Artifact, wishes: Wishes) -> dict[str, Any
         model = adapters.apply(model, parts.adapter.directory)
     elif parts.adapter is not None:
         model = parts.adapter
-    components = {name: read_part(name, part, code=wishes.code) for name, part in parts.components.items()}
     return {"task": artifact.task, "model": model, **components}

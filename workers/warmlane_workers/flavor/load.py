@@ -116,6 +116,7 @@ def load_components(
         artifact.task,
         dtype=chosen,
         device_map=device_map,
+        key_mapping=adapters.MLFLOW_NAMES if artifact.has_adapter else None,
         trust_remote_code=trust_remote_code,
     )
     if artifact.has_adapter:

@@ -98,7 +98,8 @@ def resolve(model: Any, processor: Any, base_model_path: str | os.PathLike[str] 
 
 def _sort(model: Any, lookup: Lookup) -> Parts | Path:
     if isinstance(model, Pipeline):
-        names = [*COMPONENTS[1:], "processor"]
+        # A processor that its class does not ask for has been taken apart into the others.
+        names = [*COMPONENTS[1:], *(["processor"] if model._load_processor is not False else [])]
         found = {name: getattr(model, name) for name in names if getattr(model, name, None) is not None}
         return replace(_of_model(model.model, found, lookup), pipeline=model, task=model.task)
     if isinstance(model, str | os.PathLike):

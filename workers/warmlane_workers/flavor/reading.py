@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,7 @@ def read_model(
     *,
     dtype: str | None = None,
     device_map: Any = None,
+    key_mapping: Mapping[str, str] | None = None,
     trust_remote_code: bool = False,
     error: type[ArtifactError | SourceError] = ArtifactError,
 ) -> Any:
@@ -83,6 +84,7 @@ def read_model(
         model_type: class name; where the installed transformers has none of that name, the checkpoint's own code, and
             without such code the auto class of the task.
         dtype: element type; default: that of the weights.
+        key_mapping: pattern of a tensor's name in the files -> what stands there in the model's.
 
     Raises:
         CustomCodeRefused: it needs code of its own.
@@ -96,8 +98,8 @@ def read_model(
     if file is not None:
         custom_code.refuse(file, "the model", agreed=trust_remote_code)
     options: dict[str, Any] = {} if dtype is None else {"dtype": getattr(torch, dtype)}
-    if device_map is not None:
-        options["device_map"] = device_map
+    options |= {"device_map": device_map} if device_map is not None else {}
+    options |= {"key_mapping": dict(key_mapping)} if key_mapping is not None else {}
     with translated("the model", error), _BUILDING:
         model, loading = _class(directory, model_type, task).from_pretrained(
             directory,

@@ -20,7 +20,7 @@ from warmlane_workers.flavor import hub, reading
 from warmlane_workers.flavor.source import Checkpoint
 
 #: State of a tokenizer that a pipeline changes as it works, and names that say where it was loaded from.
-_PASSING = frozenset({"padding", "truncation", "name_or_path", "_commit_hash", "processor_class"})
+_PASSING = frozenset({"padding", "truncation", "name_or_path", "is_local", "_commit_hash", "processor_class"})
 
 
 def origin(part: Any) -> tuple[str, str] | None:
@@ -71,7 +71,10 @@ def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
 def is_same(name: str, component: Any, repo: str, commit: str) -> bool:
     """Whether a component in memory saves itself as that of a commit does; state that passes is left out."""
     directory = hub.snapshot(repo, commit, hub.LIGHT_FILES)
-    stored = reading.read_component(name, directory, type(component).__name__, error=SourceError)
+    try:
+        stored = reading.read_component(name, directory, type(component).__name__, error=SourceError)
+    except SourceError:
+        return False  # the repository has none
     return _files(component) == _files(stored)
 
 

@@ -22,7 +22,7 @@ from warmlane.saving import PROMPT_TEMPLATE, check_options, check_prompt_templat
 from warmlane.signature import check_signature, default_signature
 from warmlane_workers.flavor import examples, hub, papers, requirements, signatures
 from warmlane_workers.flavor.code_paths import gather_code
-from warmlane_workers.flavor.describe import Wishes, describe, in_memory
+from warmlane_workers.flavor.describe import Wishes, describe, in_memory, read_components
 from warmlane_workers.flavor.hub import Report
 from warmlane_workers.flavor.imports import import_directory
 from warmlane_workers.flavor.parts import Lookup, Parts, resolve
@@ -131,14 +131,16 @@ def save_model(
         asked = {"task": task, "dtype": dtype}
         return import_directory(parts, target, lookup, wishes, asked=asked, changes=changes, own=own or {})
 
-    artifact = describe(parts, wishes)
+    components = read_components(parts, wishes)
+    artifact = describe(parts, components, wishes)
     check_prompt_template(prompt_template, artifact.task)
     code = gather_code(code_paths, allowed)
     beside = Beside(
+        components=components,
         shard_size=shard_size,
         papers=_papers(parts, artifact, model_card, allowed),
         environment=requirements.plan(
-            components={name: part for name, part in parts.components.items() if not isinstance(part, Checkpoint)},
+            components=components,
             has_adapter=artifact.has_adapter,
             code_files=[*code.python_files, *(_brought_code(parts) if trust_remote_code else ())],
             pip_requirements=pip_requirements,
@@ -151,9 +153,11 @@ def save_model(
     )
     artifact = replace(
         artifact,
-        signature=_signature(parts, artifact, wishes, signature, (example, example_params), model_config or {}),
+        signature=_signature(
+            parts, components, artifact, wishes, signature, (example, example_params), model_config or {}
+        ),
         metadata=_metadata(artifact, metadata, prompt_template),
-        model_config=dict(model_config or {}),
+        model_config=_model_config(artifact.task, model_config, prompt_template),
         code=bool(code.files),
         own={**artifact.own, **(own or {})},
     )
@@ -162,6 +166,7 @@ def save_model(
 
 def _signature(
     parts: Parts,
+    components: Mapping[str, Any],
     artifact: Artifact,
     wishes: Wishes,
     given: Any,
@@ -174,7 +179,7 @@ def _signature(
     if example[0] is None or artifact.inference_task is not None:
         return default_signature(artifact.task, artifact.inference_task)
     wishes.report(0.05, "predicting the input example")
-    pipeline = parts.pipeline or build_pipeline(in_memory(parts, artifact, wishes))
+    pipeline = parts.pipeline or build_pipeline(in_memory(parts, components, artifact, wishes))
     return signatures.of_example(pipeline, *example, model_config=model_config)
 
 
@@ -199,6 +204,12 @@ def _shard_size() -> str:
             f"{SHARD_SIZE_VARIABLE}: a size such as 500MB or 5GB", field=SHARD_SIZE_VARIABLE
         ) from exc
     return text
+
+
+def _model_config(task: str, config: Mapping[str, Any] | None, template: str | None) -> dict[str, Any]:
+    """The guide: with a template, text generation gives back what it generates only, unless it is told otherwise."""
+    default = {"return_full_text": False} if template is not None and task == "text-generation" else {}
+    return {**default, **(config or {})}
 
 
 def _metadata(artifact: Artifact, metadata: Mapping[str, Any] | None, template: str | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ fails."""
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from transformers import PreTrainedModel
 
 from warmlane_workers.flavor import adapters, files
 from warmlane_workers.flavor.code_paths import Code
-from warmlane_workers.flavor.describe import Wishes, read_part
+from warmlane_workers.flavor.describe import Wishes
 from warmlane_workers.flavor.examples import Rendered
 from warmlane_workers.flavor.papers import Papers
 from warmlane_workers.flavor.parts import Parts
@@ -26,9 +27,11 @@ class Beside:
     """What is written beside the weights, worked out before anything is.
 
     Attributes:
+        components: name -> object.
         shard_size: the largest weight file, e.g. "500MB".
     """
 
+    components: Mapping[str, Any]
     shard_size: str
     papers: Papers
     environment: Requirements
@@ -57,9 +60,9 @@ def _write(parts: Parts, artifact: Artifact, beside: Beside, target: Path, wishe
     hashes = _write_model(parts.model, beside.shard_size, target, wishes) if artifact.has_weights else {}
     _write_adapter(parts.adapter, target)
     wishes.report(0.8, "writing components")
-    for name, part in parts.components.items():
+    for name, component in beside.components.items():
         if name not in artifact.component_sources:
-            read_part(name, part, code=wishes.code).save_pretrained(target / COMPONENTS_DIR / name)
+            component.save_pretrained(target / COMPONENTS_DIR / name)
     beside.papers.write(target)
     if beside.example is not None:
         artifact = replace(artifact, example=beside.example.write(target))
