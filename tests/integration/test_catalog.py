@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.stored import echo
 from warmlane.embedded import EmbeddedServer
 from warmlane.errors import ModelInUse, ModelNotFound
 from warmlane.jobs import AliasJob, DeleteJob, SaveJob, UnloadJob
@@ -17,10 +18,8 @@ from warmlane.ops import PublishAlias, PublishModel, ReadModel, ReadModels
 from warmlane.results import ModelInfo
 from warmlane.store import RedisStore, connect
 from warmlane_workers.catalog import Catalog
-from warmlane_workers.flavor.save import save_model
 from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.management import Management
-from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import ModelStore
 
 
@@ -83,10 +82,6 @@ class Lane:
     def told(self) -> list[tuple[str, tuple[int, ...], dict[str, int]]]:
         """What callers read: names, versions, aliases."""
         return [(info.name, info.versions, dict(info.aliases)) for info in self.records.run(ReadModels())]
-
-
-def echo(directory: Path) -> Artifact:
-    return save_model("warmlane:echo", directory)
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import stored
 from warmlane.errors import ModelInUse, ModelNotFound, SourceError, StoreError
 from warmlane.model import ModelRef
-from warmlane_workers.flavor.save import save_model
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import JOB_KEY, ModelStore
 
@@ -25,8 +25,7 @@ LIMIT_S = 10
 
 def echo(job_id: str | None = None) -> Callable[[Path], Artifact]:
     """Writes the diagnostic model, which is a description and nothing else."""
-    own = {} if job_id is None else {JOB_KEY: job_id}
-    return lambda directory: save_model("warmlane:echo", directory, own=own)
+    return lambda directory: stored.echo(directory, job_id)
 
 
 def fails(directory: Path) -> Artifact:

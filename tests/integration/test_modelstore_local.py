@@ -17,9 +17,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from tests.stored import echo
 from warmlane.errors import ConfigurationError, SourceError, StoreError
 from warmlane.model import ModelRef
-from warmlane_workers.flavor.save import save_model
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import ModelStore
 from warmlane_workers.modelstore.aside import FOREIGN_S
@@ -42,10 +42,6 @@ else:
     with store.edit("a", 1) as directory:
         begin(directory)
 """
-
-
-def echo(directory: Path) -> Artifact:
-    return save_model("warmlane:echo", directory)
 
 
 @pytest.fixture
