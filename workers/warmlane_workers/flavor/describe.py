@@ -98,7 +98,8 @@ def read_components(parts: Parts, wishes: Wishes) -> dict[str, Any]:
     Raises:
         CustomCodeRefused, UnsupportedModel, SourceError: one that cannot come along.
     """
-    _check_code(parts, wishes)
+    if parts.model is not None:
+        _check_code(parts, wishes)
     return {name: _read(name, part, code=wishes.code) for name, part in parts.components.items()}
 
 

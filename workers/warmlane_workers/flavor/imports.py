@@ -41,6 +41,8 @@ def import_directory(
         CustomCodeRefused: it holds Python files.
     """
     artifact = Artifact.read(origin)
+    if artifact.has_weights and not wishes.save_pretrained:
+        changes = {**changes, "save_pretrained": False}
     _refuse_changes(artifact, asked, changes)
     true = {path: source.inside(path, lookup.roots) for path in sorted(origin.rglob("*"))}
     code = next((path for path in true if path.suffix == ".py" and path.is_file()), None)

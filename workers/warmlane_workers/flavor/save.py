@@ -128,6 +128,8 @@ def save_model(
     if isinstance(parts, Path):
         changes = {"signature": signature, "metadata": metadata, "model_config": model_config}
         changes |= {"prompt_template": prompt_template, "input_example": example, "model_card": model_card}
+        changes |= {"pip_requirements": pip_requirements, "extra_pip_requirements": extra_pip_requirements}
+        changes |= {"conda_env": conda_env, "code_paths": code_paths}
         asked = {"task": task, "dtype": dtype}
         return import_directory(parts, target, lookup, wishes, asked=asked, changes=changes, own=own or {})
 
