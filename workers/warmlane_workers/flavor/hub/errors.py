@@ -1,0 +1,122 @@
+"""What the hub's client and the machine below it say, in words of ours; and which of it passes, so that a second try
+helps."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from dataclasses import dataclass
+from json import JSONDecodeError
+
+import huggingface_hub
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: that of the HTTP client it uses
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from warmlane.errors import HubUnavailable, SourceError, StoreError, WarmlaneError
+
+#: What a call of the client may raise; anything else is a bug. Libraries written in Rust say `RuntimeError`, and JSON
+#: is missing where somebody answers who is no hub.
+FOREIGN = (HTTPError, OSError, RuntimeError, EntryNotFoundError, HFValidationError, JSONDecodeError)
+
+#: HTTP's statuses for what may pass.
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+#: How the large file client, which is written in Rust, ends the text of a failed system call.
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A foreign error, translated.
+
+    Attributes:
+        passing: whether the same call may succeed in a moment.
+        answered: whether the hub said so itself; else nothing was heard of it.
+        wait_s: how long the hub asks to wait, in seconds; None where it does not say.
+    """
+
+    error: WarmlaneError
+    passing: bool = False
+    answered: bool = False
+    wait_s: float | None = None
+
+
+def told(exc: BaseException, repo: str, revision: str | None) -> Told:
+    """Translate an error of the hub's client.
+
+    Args:
+        exc: one of `FOREIGN`.
+    """
+    if isinstance(exc, LocalEntryNotFoundError) and isinstance(exc.__cause__, HfHubHTTPError | HTTPError):
+        # The client has tried for half a minute, and looked into its cache.
+        return Told(told(exc.__cause__, repo, revision).error)
+    if isinstance(exc, LocalEntryNotFoundError | OfflineModeIsEnabled):
+        return Told(unavailable(repo))
+    if isinstance(exc, HfHubHTTPError):
+        return _answer(exc, repo, revision)
+    if isinstance(exc, HFValidationError | EntryNotFoundError):
+        return Told(SourceError(f"the hub has no {repo!r}: not a name of a repository and its file", field="source"))
+    number = _number(exc)
+    if number is not None and not isinstance(exc, HTTPError | ConnectionError | TimeoutError):
+        return Told(_disk(number))
+    return Told(unavailable(repo), passing=True)
+
+
+def unavailable(repo: str) -> HubUnavailable:
+    """Nothing was heard of the hub, or nothing of use."""
+    return HubUnavailable(
+        f"{repo!r} is not whole in the local cache and the model hub does not answer; try again later", repo=repo
+    )
+
+
+def _answer(exc: HfHubHTTPError, repo: str, revision: str | None) -> Told:
+    """The hub says no."""
+    status = exc.response.status_code
+    if isinstance(exc, GatedRepoError):
+        text = f"the hub gates {repo!r}; accept its terms there, and give the worker a token (HF_TOKEN)"
+        return Told(SourceError(text, field="source", status=status))
+    if isinstance(exc, RevisionNotFoundError):
+        text = f"the hub has no revision {revision!r} of {repo!r}; give a branch, a tag or a commit of it"
+        return Told(SourceError(text, field="revision", status=status))
+    if isinstance(exc, RepositoryNotFoundError):
+        text = f"the hub has no {repo!r}, or the worker's token (HF_TOKEN) may not see it"
+        return Told(SourceError(text, field="source", status=status))
+    if isinstance(exc, EntryNotFoundError):
+        text = f"the hub has no such file in {repo!r} any more; give another revision"
+        return Told(SourceError(text, field="revision", status=status))
+    if status in (401, 403):
+        text = f"the hub refuses {repo!r}; give the worker a token that may read it (HF_TOKEN)"
+        return Told(SourceError(text, field="source", status=status))
+    asked = exc.response.headers.get("Retry-After", "")
+    return Told(
+        unavailable(repo),
+        passing=status in _PASSING,
+        answered=True,
+        wait_s=float(asked) if asked.isdecimal() else None,
+    )
+
+
+def _number(exc: BaseException) -> int | None:
+    if isinstance(exc, OSError):
+        return exc.errno
+    match = _OS_ERROR.search(str(exc))
+    return int(match[1]) if match else None
+
+
+def _disk(number: int) -> StoreError:
+    """The hub's cache on this machine cannot be written or read."""
+    remedy = "free space" if number in _FULL else "let this user write there"
+    place = huggingface_hub.constants.HF_HUB_CACHE
+    return StoreError(
+        f"the hub's cache at {place}: {os.strerror(number)}; {remedy}, or set HF_HOME to another place", errno=number
+    )
