@@ -7,13 +7,12 @@ is no artifact. Source: the guide, "Pipelines vs. Component Logging", "Storage-E
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-from huggingface_hub import split_torch_state_dict_into_shards
 
 from warmlane.errors import InvalidShardSize, PathNotEmpty
 from warmlane.jobs import split_example
@@ -34,6 +33,8 @@ from warmlane_workers.pipelines.build import build_pipeline
 #: Guide: "MLflow by default uses a 500 MB max_shard_size"; the environment variable overrides it.
 MAX_SHARD_SIZE = "500MB"
 SHARD_SIZE_VARIABLE = "MLFLOW_HUGGINGFACE_MODEL_MAX_SHARD_SIZE"
+#: A size as huggingface_hub reads one, but above zero: of less it makes one file a tensor, in silence.
+_SIZE = re.compile(r"(?=[\d.]*[1-9])\d+(?:\.\d+)? ?[KMGT]B", re.IGNORECASE)
 
 
 def silent(fraction: float, phase: str) -> None:
@@ -198,13 +199,9 @@ def _shard_size() -> str:
     Raises:
         InvalidShardSize: the environment variable holds no size.
     """
-    text = os.environ.get(SHARD_SIZE_VARIABLE, MAX_SHARD_SIZE)
-    try:
-        split_torch_state_dict_into_shards({}, max_shard_size=text)
-    except ValueError as exc:
-        raise InvalidShardSize(
-            f"{SHARD_SIZE_VARIABLE}: a size such as 500MB or 5GB", field=SHARD_SIZE_VARIABLE
-        ) from exc
+    text = os.environ.get(SHARD_SIZE_VARIABLE, MAX_SHARD_SIZE).strip()
+    if not _SIZE.fullmatch(text):
+        raise InvalidShardSize(f"{SHARD_SIZE_VARIABLE}: a size such as 500MB or 5GB", field=SHARD_SIZE_VARIABLE)
     return text
 
 
