@@ -368,6 +368,14 @@ def test_what_is_deleted_cannot_be_edited(store: ModelStore) -> None:
         raise AssertionError
 
 
+def test_what_is_deleted_has_no_description(store: ModelStore) -> None:
+    """Reading a version that was deleted a moment ago tells that it is gone, not that it is damaged."""
+    store.publish("a", echo())
+    store.delete(ref("a/1"))
+    with pytest.raises(ModelNotFound, match="'a/1'"):
+        store.read("a", 1)
+
+
 def test_a_full_disk_is_a_store_error(store: ModelStore) -> None:
     """No space left while a version is written: the error says what to do, and nothing became visible."""
 

@@ -75,6 +75,14 @@ def killed(root: str, cache: Path, what: str) -> None:
         assert child.wait(LIMIT_S) == -signal.SIGKILL
 
 
+def test_a_directory_needs_no_fsspec(root: Path) -> None:
+    """The packages of remote places are imported for a URL only."""
+    code = "import sys; from warmlane_workers.modelstore import ModelStore; ModelStore(sys.argv[1]).open(); "
+    code += "print('fsspec' in sys.modules)"
+    child = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, check=True, timeout=LIMIT_S)
+    assert child.stdout == b"False\n"
+
+
 # -- deaths ----------------------------------------------------------------------------------------------------------
 
 

@@ -211,13 +211,17 @@ class Engine:
         logger.info("loading %s as %s", key, key.dtype, extra={"action": "load", "job_id": context.job_id})
         if not artifact.model_type:  # a diagnostic task has no model
             return Loaded(artifact, {"task": artifact.task}, ""), 0
-        components = load_components(
-            self._store.path(key.name, key.version),
-            dtype=key.dtype,
-            device=self.device.name,
-            trust_remote_code=trust,
-            source_roots=self._source_roots,
-        )
+        try:
+            components = load_components(
+                self._store.path(key.name, key.version),
+                dtype=key.dtype,
+                device=self.device.name,
+                trust_remote_code=trust,
+                source_roots=self._source_roots,
+            )
+        finally:
+            # Deleted meanwhile: it is not damaged but gone, and once warm nobody would unload it any more.
+            self._store.resolve(ModelRef(key.name, key.version))
         model = components["model"]
         context.tell(State.RUNNING, "running")
         return Loaded(artifact, components, str(model.dtype).removeprefix("torch.")), measure(model)

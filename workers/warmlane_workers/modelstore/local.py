@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from warmlane.errors import ConfigurationError
+from warmlane.errors import ArtifactIncomplete, ConfigurationError
 from warmlane.model import NAME
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import aside
@@ -117,7 +117,12 @@ class LocalBackend:
         return self._root / name / str(version)
 
     def read(self, name: str, version: int) -> Artifact:
-        return Artifact.read(self.path(name, version))
+        try:
+            return Artifact.read(self.path(name, version))
+        except ArtifactIncomplete:
+            if self.is_deleted(name, version):
+                raise not_found(f"{name}/{version}") from None
+            raise
 
     # -- changing --------------------------------------------------------------------------------------------------
 

@@ -98,7 +98,7 @@ class ModelStore:
         """A version's description; its weights stay where they are.
 
         Raises:
-            ArtifactError: it cannot be read.
+            ModelNotFound, ArtifactError, StoreError: it cannot be read.
         """
         return self._backend.read(name, version)
 
