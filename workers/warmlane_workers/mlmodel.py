@@ -200,6 +200,10 @@ class Artifact:
         names = [str(name) for name in _part(conf, "components", list)]
         names += ["processor"] if conf.get("processor_type") else []
         dtype = conf.get("torch_dtype")
+        revision = _part(conf, "source_model_revision", str) or None
+        base_path = _part(conf, "local_base_model_path", str) or None
+        # MLflow before 2.4.1 had no `model_binary`: there, what refers to nothing has weights.
+        has_weights = "model_binary" in conf or bool(conf.get("pipeline_model_type") and not (revision or base_path))
         pyfunc = _part(flavors, "python_function", dict)
         return cls(
             task=conf["task"],
@@ -207,8 +211,8 @@ class Artifact:
             model_type=str(conf.get("pipeline_model_type", "")),
             dtype=str(dtype).removeprefix("torch.") if dtype else None,
             source_name=str(conf.get("source_model_name") or ""),
-            source_revision=_part(conf, "source_model_revision", str) or None,
-            has_weights="model_binary" in conf or "pipeline" in conf,
+            source_revision=revision,
+            has_weights=has_weights,
             components={name: str(conf.get(f"{name}_type", "")) for name in names},
             component_sources={
                 name: (_part(conf, f"{name}_name", str), _part(conf, f"{name}_revision", str))
@@ -216,7 +220,7 @@ class Artifact:
                 if conf.get(f"{name}_revision")
             },
             has_adapter="peft_adaptor" in conf,
-            base_path=_part(conf, "local_base_model_path", str) or None,
+            base_path=base_path,
             inference_task=_part(conf, "inference_task", str) or None,
             pyfunc=bool(pyfunc),
             code=bool(conf.get("code")),

@@ -91,9 +91,10 @@ def read_model(
         ArtifactDamaged: the weights are not readable, or do not fit the configuration.
         ArtifactIncomplete: some are missing.
     """
-    if not (directory / "config.json").is_file():  # transformers makes one up
-        kind = ArtifactIncomplete if issubclass(error, ArtifactError) else SourceIncomplete
-        raise kind("config.json is missing beside the weights; save the model again")
+    for needed in ("config.json", "*.safetensors"):  # transformers makes up the one, and takes pickles for the other
+        if not any(directory.glob(needed)):
+            kind = ArtifactIncomplete if issubclass(error, ArtifactError) else SourceIncomplete
+            raise kind(f"{needed} is missing from the model's directory; save the model again")
     file = custom_code.model_file(directory, model_type)
     if file is not None:
         custom_code.refuse(file, "the model", agreed=trust_remote_code)
@@ -158,7 +159,7 @@ def read_component(
         custom_code.refuse(file, f"the {name}", agreed=trust_remote_code)
     elif name == "tokenizer" and class_name not in BYTE_TOKENIZERS and not has_tokenizer(directory):
         kind = ArtifactIncomplete if issubclass(error, ArtifactError) else SourceIncomplete
-        raise kind(f"the tokenizer has none of its files ({', '.join(TOKENIZER_FILES)}); save the model again")
+        raise kind(f"the component {name!r} is missing: none of {', '.join(TOKENIZER_FILES)}; save the model again")
     with translated(f"the {name}", error):
         return READERS[name].from_pretrained(directory, trust_remote_code=file is not None)
 
