@@ -1,0 +1,64 @@
+"""Checkpoints that nobody changes, copies to damage, and a hub on loopback for this process."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from tests import tiny
+from tests.hub import Hub
+from warmlane_workers.flavor import save_model
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One checkpoint directory a task."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    return {task: tiny.save(task, root / task) for task in tiny.TASKS}
+
+
+@pytest.fixture
+def classifier(checkpoints: dict[str, Path], tmp_path: Path) -> Path:
+    """A copy of the classifier's checkpoint, to damage."""
+    return Path(shutil.copytree(checkpoints["text-classification"], tmp_path / "checkpoint"))
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """Where an artifact is to be; absent."""
+    return tmp_path / "artifact"
+
+
+@pytest.fixture(scope="session")
+def artifact(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved classifier that nobody changes."""
+    path = tmp_path_factory.mktemp("artifact") / "model"
+    save_model(checkpoints["text-classification"], path)
+    return path
+
+
+@pytest.fixture
+def broken(artifact: Path, tmp_path: Path) -> Path:
+    """A copy of the artifact, to damage."""
+    return Path(shutil.copytree(artifact, tmp_path / "broken"))
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that the client library of this process talks to, with an empty cache."""
+    server = Hub()
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    try:
+        yield server
+    finally:
+        server.stop()
