@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 
 from tests import tiny
 from tests.fleet import Fleet
-from tests.hub import Hub
+from tests.hub import BROKEN, Hub
 from warmlane import Client
 from warmlane.errors import HubUnavailable, SourceError
 
@@ -76,11 +76,11 @@ class World:
     @contextmanager
     def hub_failing(self, part: str) -> Iterator[None]:
         """The hub answers with an error wherever the URL has this part."""
-        self.hub.fails = lambda path: part in path
+        self.hub.script(re.escape(part), BROKEN, times=None)
         try:
             yield
         finally:
-            self.hub.fails = lambda path: False
+            self.hub.calm()
 
     @contextmanager
     def hub_down(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 import re
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -106,8 +107,14 @@ def small_files(repo: str, revision: str | None) -> dict[str, bytes]:
     Waits `SMALL_FILES_S` at most. What cannot be had by then is taken from the cache as far as it is there: a save does
     not fail for want of them.
     """
+    end = time.monotonic() + SMALL_FILES_S
+
+    def stop(fraction: float, phase: str) -> None:
+        if time.monotonic() > end:
+            raise TimeoutError("nobody waits any more")
+
     try:
-        directory: Path | None = within(SMALL_FILES_S, lambda: _snapshot(repo, revision, _is_small, ["*"]))
+        directory: Path | None = within(SMALL_FILES_S, lambda: _snapshot(repo, revision, _is_small, ["*"], stop))
     except (WarmlaneError, TimeoutError) as exc:
         logger.warning("no card and licence of %s from the hub: %s", repo, exc, extra={"action": "no_papers"})
         commit = listing.known(repo, revision)

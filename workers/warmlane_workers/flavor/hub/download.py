@@ -7,6 +7,7 @@ its own way. What is added here is an end to waiting, and a hash.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import queue
 import re
@@ -20,7 +21,7 @@ from typing import Any
 
 import huggingface_hub
 
-from warmlane.errors import ArtifactChanged, ArtifactDamaged, HubUnavailable
+from warmlane.errors import ArtifactChanged, ArtifactDamaged
 from warmlane_workers.flavor.hub.errors import unavailable
 from warmlane_workers.flavor.hub.listing import File, Listing
 from warmlane_workers.flavor.hub.tries import tried
@@ -43,7 +44,7 @@ _CHUNK = 4 * 1024 * 1024
 
 
 def fetch(listing: Listing, files: Iterable[File], report: Report | None) -> None:
-    """Fetch files that the cache does not have.
+    """Fetch files that the cache does not have. After an error those that were begun are brought to their end.
 
     Raises:
         ArtifactDamaged, ArtifactChanged: what came is not what the hub says it has; it is not kept.
@@ -52,42 +53,55 @@ def fetch(listing: Listing, files: Iterable[File], report: Report | None) -> Non
     """
     waiting = deque(sorted(files, key=lambda file: -file.size))
     meter = Meter(sum(file.size for file in waiting))
-    count, outcomes = len(waiting), queue.SimpleQueue[BaseException | None]()
-
-    def work() -> None:
-        while not meter.stopped.is_set():
-            try:
-                file = waiting.popleft()
-            except IndexError:
-                return
-            try:
-                _fetch_one(listing, file, meter)
-                outcomes.put(None)
-            except BaseException as exc:  # noqa: BLE001 - whatever it is, it is raised where the files are waited for
-                outcomes.put(exc)
-
-    for number in range(min(STREAMS, count)):
+    outcomes = queue.SimpleQueue[BaseException | None]()
+    left, error = len(waiting), None
+    for number in range(min(STREAMS, left)):
         # Not a pool: one that hangs would keep the process from ending.
-        threading.Thread(target=work, name=f"hub-{number}", daemon=True).start()
+        threading.Thread(
+            target=_work, args=(listing, waiting, meter, outcomes), name=f"hub-{number}", daemon=True
+        ).start()
     try:
-        while count:
+        while left:
             try:
                 outcome = outcomes.get(timeout=TICK_S)
+                left -= 1
             except queue.Empty:
-                outcome = _still(listing, meter)
+                if time.monotonic() - meter.moved > STALL_S:
+                    raise unavailable(listing.repo) from error
             else:
-                count -= 1
-            if outcome is not None:
-                raise outcome
+                error = error or outcome
+                left -= _drain(waiting) if error else 0
             if report is not None:
                 report(*meter.read())
     finally:
         meter.stopped.set()
+    if error is not None:
+        raise error
 
 
-def _still(listing: Listing, meter: Meter) -> HubUnavailable | None:
-    """An error, if nothing has come for too long."""
-    return unavailable(listing.repo) if time.monotonic() - meter.moved > STALL_S else None
+def _work(
+    listing: Listing, waiting: deque[File], meter: Meter, outcomes: queue.SimpleQueue[BaseException | None]
+) -> None:
+    """Fetch one file after the other; an outcome for each."""
+    with contextlib.suppress(IndexError):
+        while True:
+            file = waiting.popleft()
+            try:
+                _fetch_one(listing, file, meter)
+            except BaseException as exc:  # noqa: BLE001 - whatever it is, it is raised where the files are waited for
+                outcomes.put(exc)
+            else:
+                outcomes.put(None)
+
+
+def _drain(waiting: deque[File]) -> int:
+    """Leave out what nobody has begun; returns how many."""
+    count = 0
+    with contextlib.suppress(IndexError):
+        while True:
+            waiting.popleft()
+            count += 1
+    return count
 
 
 def absent(listing: Listing, files: Iterable[File], *, verify: bool) -> list[File]:
@@ -123,7 +137,7 @@ def _fetch_one(listing: Listing, file: File, meter: Meter) -> None:
                 file.name,
                 revision=listing.commit,
                 etag_timeout=HEAD_S,
-                endpoint=huggingface_hub.constants.ENDPOINT,
+                endpoint=meter.endpoint,
                 tqdm_class=meter.bar(file.name),
             )
         )
@@ -170,11 +184,13 @@ class Meter:
     Attributes:
         stopped: set when nobody waits any more; whoever fetches then stops.
         moved: when the last byte came.
+        endpoint: the hub that they come from.
     """
 
     def __init__(self, total: int) -> None:
         self.stopped = threading.Event()
         self.moved = time.monotonic()
+        self.endpoint = huggingface_hub.constants.ENDPOINT
         self._total = total
         self._counts: dict[str, int] = {}
 

@@ -10,6 +10,7 @@ it lacks: without it a half-fetched model would pass for a whole one when the hu
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -159,4 +160,5 @@ def _keep(path: Path, text: str) -> None:
         beside.replace(path)
     except OSError as exc:
         logger.warning("the hub's cache remembers nothing: %s", exc, extra={"action": "cache_not_written"})
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
