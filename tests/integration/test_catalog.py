@@ -59,7 +59,7 @@ class Lane:
         self.store = store
         self.unloaded: list[str] = []
         self.catalog = Catalog(records, store, self._unload)
-        self.management = Management(records, store, (Path("/"),), trust_remote_code=False)
+        self.management = Management(store, self.catalog.announce, (Path("/"),), trust_remote_code=False)
 
     def _unload(self, job: UnloadJob, context: JobContext) -> dict[str, Any]:
         self.unloaded.append(job.model)

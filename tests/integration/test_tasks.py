@@ -44,7 +44,9 @@ class Lane:
         self.root = root
         self.store = ModelStore(root / "store")
         self.checkpoints: dict[str, Path] = {}
-        self.engine = Engine(self.store, device.find("cpu"), source_roots=(), trust_remote_code=False, on_change=lambda: None)
+        self.engine = Engine(
+            self.store, device.find("cpu"), source_roots=(), trust_remote_code=False, on_change=lambda: None
+        )
         self._bare: dict[str, Any] = {}
 
     def add(self, name: str, checkpoint: Path, task: str) -> None:

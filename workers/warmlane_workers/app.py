@@ -110,9 +110,11 @@ class WorkerProcess:
             trust_remote_code=settings.trust_remote_code,
             on_change=self._presence.beat,
         )
-        management = Management(store, models, settings.source_roots, trust_remote_code=settings.trust_remote_code)
         unload = Unload(store, self._client, names, self._worker_id, self._engine.unload)
         catalog = Catalog(store, models, unload.handle)
+        management = Management(
+            models, catalog.announce, settings.source_roots, trust_remote_code=settings.trust_remote_code
+        )
         handlers: dict[str, Handler] = {
             "predict": self._engine.predict,
             "load": self._engine.load,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from warmlane.jobs import PersistJob, SaveJob
 from warmlane.model import ModelRef
-from warmlane.ops import PublishModel
-from warmlane.results import ModelInfo
-from warmlane.store import RedisStore
 from warmlane_workers.flavor.custom_code import check_worker
 from warmlane_workers.flavor.persist import persist_pretrained_model
 from warmlane_workers.flavor.save import save_model
@@ -19,13 +17,22 @@ from warmlane_workers.modelstore import JOB_KEY, ModelStore
 
 
 class Management:
-    """Handlers of the manage queue's jobs."""
+    """Handlers of the manage queue's jobs.
+
+    Args:
+        announce: tells callers of a version, so that they can check their inputs.
+    """
 
     def __init__(
-        self, store: RedisStore, models: ModelStore, source_roots: tuple[Path, ...], *, trust_remote_code: bool
+        self,
+        models: ModelStore,
+        announce: Callable[[str, int, Artifact], None],
+        source_roots: tuple[Path, ...],
+        *,
+        trust_remote_code: bool,
     ) -> None:
-        self._store = store
         self._models = models
+        self._announce = announce
         self._source_roots = source_roots
         self._trust_remote_code = trust_remote_code
 
@@ -62,28 +69,18 @@ class Management:
 
         again = context.job_id if context.attempt > 1 else None
         version, artifact = self._models.publish(job.name, write, again)
-        self.announce(job.name, version, artifact)
+        self._announce(job.name, version, artifact)
         return _report(job.name, version, artifact)
 
     def persist(self, job: PersistJob, context: JobContext) -> dict[str, Any]:
         """Fetch a reference-only model's weights; says whether there was anything to do."""
         ref = ModelRef.parse(job.model)
         version = self._models.resolve(ref)
-        path = self._models.path(ref.name, version)
-        before = Artifact.read(path)
-        artifact = persist_pretrained_model(path, report=context.report, source_roots=self._source_roots)
-        self.announce(ref.name, version, artifact)
+        with self._models.edit(ref.name, version) as path:
+            before = Artifact.read(path)
+            artifact = persist_pretrained_model(path, report=context.report, source_roots=self._source_roots)
+        self._announce(ref.name, version, artifact)
         return {**_report(ref.name, version, artifact), "persisted": artifact.has_weights and not before.has_weights}
-
-    def announce(self, name: str, version: int, artifact: Artifact) -> None:
-        """Tell callers of a version, so that they can check their inputs."""
-        info = ModelInfo(name, (version,), artifact.task, artifact.dtype, artifact.size_bytes, artifact.signature)
-        self._store.run(PublishModel(info, version))
-
-    def announce_all(self) -> None:
-        """Tell callers of everything in the store: a fresh Redis knows nothing of an old disk."""
-        for name, version, artifact in self._models.artifacts():
-            self.announce(name, version, artifact)
 
 
 def _example(job: SaveJob) -> Any:

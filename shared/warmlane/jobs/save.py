@@ -10,6 +10,7 @@ from warmlane.errors import InvalidInput, MissingModel, UnknownComponent, Unsupp
 from warmlane.jobs.base import LATER, Job, check_flag, check_mapping, check_name, check_text, set_fields
 from warmlane.model import dtype_name
 from warmlane.saving import check_options
+from warmlane.signature import check_signature
 
 #: What a dict of components may hold (the guide, "Pipelines vs. Component Logging").
 COMPONENTS = ("model", "tokenizer", "feature_extractor", "image_processor")
@@ -75,6 +76,8 @@ class SaveJob(Job):
         for name in ("signature", "model_config", "conda_env", "example_params"):
             if getattr(self, name) is not None:
                 check_mapping(name, getattr(self, name))
+        if self.signature is not None:
+            set_fields(self, signature=check_signature(self.signature))
         check_options(
             task=self.task,
             signature=self.signature,

@@ -45,7 +45,8 @@ def log_model(
     """
     check_name(name)
     if client is None:
-        models = ModelStore(WorkerSettings.from_env().store if store is None else os.fspath(store))
+        settings = WorkerSettings.from_env()
+        models = ModelStore(settings.store if store is None else os.fspath(store), settings.store_cache)
         models.open()
         version, _ = models.publish(name, lambda directory: save_model(transformers_model, directory, **options))
         return f"{name}/{version}"

@@ -60,13 +60,19 @@ def generate_signature_output(
     if is_dataframe(data):
         data = Table.from_pandas(data)
     single = not isinstance(data, list | Table)
-    rows = data.rows() if isinstance(data, Table) else [data] if single else data
+    rows = _rows(data) if isinstance(data, Table) else [data] if single else data
     if not rows:
         raise SchemaError("data: an empty list has no rows to predict", field="data")
     given = {**(model_config or {}), **(params or {})}
     options = {name: value for name, value in given.items() if name not in _TRIMMING}
     alone = copy.copy(pipeline)  # a pipeline counts its calls
     return guide_output(pipeline.task, [_answer(alone, row, options) for row in rows], single=single)
+
+
+def _rows(table: Table) -> list[Any]:
+    """A table's rows; of one with a single column its values, whatever the column is called."""
+    columns = list(table.columns.values())
+    return list(columns[0]) if len(columns) == 1 else table.rows()
 
 
 def _answer(pipeline: Any, row: Any, options: Mapping[str, Any]) -> Any:
