@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from transformers import AutoConfig
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
+from transformers.models.auto.auto_factory import add_generation_mixin_to_remote_model
 
 from warmlane.errors import CustomCodeRefused
 
@@ -80,12 +83,24 @@ def is_native(class_name: str) -> bool:
     return isinstance(getattr(transformers, class_name, None), type) if class_name else False
 
 
-def auto_class(directory: Path, model_type: str) -> Any:
-    """The auto class of transformers that loads a custom model; None if no entry is for that model."""
-    for name, reference in auto_map(directory).items():
-        if str(reference).endswith(f".{model_type}") and hasattr(transformers, name):
-            return getattr(transformers, name)
-    return None
+def model_of(directory: Path, model_type: str, auto: str) -> tuple[Any, Any]:
+    """The class and the configuration of a checkpoint's own code, which runs here: only where both sides agreed.
+
+    Not by the auto class of transformers, which takes the first code that it met for a configuration for all later.
+
+    Args:
+        auto: name of the auto class whose entry is taken where none is for `model_type`.
+
+    Raises:
+        KeyError: the code has neither.
+    """
+    references = {name: text for name, text in auto_map(directory).items() if isinstance(text, str)}
+    named = [name for name, text in references.items() if text.endswith(f".{model_type}")]
+    entry = (named or [auto])[0]
+    found: Any = get_class_from_dynamic_module(references[entry], directory)
+    found.register_for_auto_class(entry)  # so that a later save takes the code along
+    kind = add_generation_mixin_to_remote_model(found)  # type: ignore[no-untyped-call]
+    return kind, AutoConfig.from_pretrained(directory, trust_remote_code=True)
 
 
 def refuse(file: str, where: str, *, agreed: bool) -> None:

@@ -126,15 +126,25 @@ def _check_code(parts: Parts, wishes: Wishes) -> None:
                 file = custom_code.model_file(part.directory, str(architectures[0]))
                 if file is not None:
                     custom_code.refuse(file, "the model", agreed=wishes.code)
-        elif not type(part).__module__.startswith("transformers."):
-            file = type(part).__module__.rpartition(".")[2] + ".py"
-            custom_code.refuse(file, f"the {name}", agreed=wishes.code)
-            if getattr(part, "_auto_class", None) is None:
-                raise UnsupportedModel(
-                    f"the {name} is a {type(part).__name__} of your own; call its class's `register_for_auto_class()` "
-                    "first, so that its code is saved with it",
-                    field=name,
-                )
+        else:
+            _check_class(type(part), name, name, agreed=wishes.code)
+            if isinstance(part, PreTrainedModel):
+                _check_class(type(part.config), f"{name}'s configuration", name, agreed=wishes.code)
+
+
+def _check_class(kind: type, what: str, field: str, *, agreed: bool) -> None:
+    """Refuse an object in memory whose class's code nobody agreed to, or would not be saved with it."""
+    module = kind.__module__
+    if module.startswith("transformers."):
+        return
+    custom_code.refuse(module.rpartition(".")[2] + ".py", f"the {what}", agreed=agreed)
+    if getattr(kind, "_auto_class", None) is None:
+        remedy = "call its class's `register_for_auto_class()` first, so that its code is saved with it"
+    elif module == "__main__":
+        remedy = "put the class into a module of its own first; a script's code cannot be saved"
+    else:
+        return
+    raise UnsupportedModel(f"the {what} is a {kind.__name__} of your own; {remedy}", field=field)
 
 
 def _task(parts: Parts, asked: str | None) -> str:

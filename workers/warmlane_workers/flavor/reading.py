@@ -102,7 +102,11 @@ def read_model(
     options |= {"device_map": device_map} if device_map is not None else {}
     options |= {"key_mapping": dict(key_mapping)} if key_mapping is not None else {}
     with translated("the model", error), _BUILDING:
-        model, loading = _class(directory, model_type, task).from_pretrained(
+        if file is not None:
+            kind, options["config"] = custom_code.model_of(directory, model_type, model_class(task).__name__)
+        else:
+            kind = _class(model_type, task)
+        model, loading = kind.from_pretrained(
             directory,
             use_safetensors=True,
             trust_remote_code=file is not None,
@@ -114,11 +118,11 @@ def read_model(
     return model.eval()
 
 
-def _class(directory: Path, model_type: str, task: str) -> Any:
+def _class(model_type: str, task: str) -> Any:
     kind = getattr(transformers, model_type, None) if model_type else None
     if isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel):
         return kind
-    return custom_code.auto_class(directory, model_type) or model_class(task)
+    return model_class(task)
 
 
 def _refuse_random(model: Any, loading: Any, task: str) -> None:
