@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub
 import pytest
+import transformers
 
 from tests import tiny
 from tests.hub import Hub
 from warmlane_workers.flavor import save_model
+
+
+@pytest.fixture(autouse=True, scope="session")
+def modules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """transformers copies custom code to a directory before it imports it: one of our own."""
+    with pytest.MonkeyPatch.context() as patch:
+        directory = str(tmp_path_factory.mktemp("modules"))
+        patch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", directory)
+        patch.setattr(sys, "path", [*sys.path])
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -83,7 +83,8 @@ def test_a_device_map_places_the_model(artifact: Path) -> None:
 
 def test_arguments_of_the_pipeline_are_handed_on(artifact: Path, checkpoints: dict[str, Path]) -> None:
     """Whatever `transformers.pipeline` takes, a load takes."""
-    expected = transformers.pipeline(model=str(checkpoints["text-classification"]), device="cpu", top_k=2)
+    pipe = bare("text-classification", checkpoints["text-classification"])
+    expected = transformers.pipeline(pipe.task, model=pipe.model, tokenizer=pipe.tokenizer, top_k=2)
     assert load_model(artifact, top_k=2)("good") == expected("good")
 
 
