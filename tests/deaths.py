@@ -27,6 +27,8 @@ from warmlane_workers.flavor import load_model, persist_pretrained_model
 from warmlane_workers.mlmodel import Artifact
 
 _CHANGES = frozenset({"os.mkdir", "os.rename", "os.link", "os.symlink", "os.remove", "os.rmdir", "os.truncate"})
+#: How many of an event's arguments are paths, if several.
+_PATHS = {"os.rename": 2, "os.link": 2}
 
 
 def dies(action: Callable[[], object], watched: Path, step: int) -> str | None:
@@ -73,7 +75,9 @@ def _changes(event: str, arguments: tuple[Any, ...], watched: str) -> bool:
         path, _, flags = arguments
         return str(path).startswith(watched) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
     # A path that is relative is one of a directory that is being removed.
-    return event in _CHANGES and (str(arguments[0]).startswith(watched) or not os.path.isabs(str(arguments[0])))
+    return event in _CHANGES and any(
+        str(path).startswith(watched) or not os.path.isabs(str(path)) for path in arguments[: _PATHS.get(event, 1)]
+    )
 
 
 def scores(artifact: Path) -> list[Any]:
