@@ -35,20 +35,29 @@ DIAGNOSTIC_SCHEME = "warmlane:"
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """How sources are found: where they may lie, at which revision, and what of a hub id is fetched."""
+    """How sources are found: where they may lie, at which revision, and what of a hub id is fetched.
+
+    Attributes:
+        base: where an adapter's base lies, whatever the adapter says.
+    """
 
     roots: tuple[Path, ...]
     revision: str | None
     weights: bool
     code: bool
     report: hub.Report | None = None
+    base: Path | None = None
 
     def find(self, name: str) -> Checkpoint:
         """A directory or hub id; see `source.find`."""
         return source.find(name, self.roots, self.revision, weights=self.weights, code=self.code, report=self.report)
 
-    def find_base(self, name: str, revision: str | None) -> Checkpoint:
-        """An adapter's base at the revision that the adapter names, without its weights."""
+    def find_base(self, adapter: Path) -> Checkpoint:
+        """The base of an adapter's directory: the given one, else as the adapter names it; without its weights."""
+        if self.base is not None:
+            given = _base_directory(self.base, self)
+            return Checkpoint(given, str(given), None, self.roots)
+        name, revision = adapters.base_source(adapter)
         return source.find(name, self.roots, revision, weights=False, code=self.code)
 
 
@@ -81,19 +90,20 @@ def resolve(model: Any, processor: Any, base_model_path: str | os.PathLike[str] 
             named.
         SourceError, SourceIncomplete, HubUnavailable: a source that cannot be found.
     """
-    parts = _sort(model, lookup)
+    base = None if base_model_path is None else Path(base_model_path).expanduser()
+    parts = _sort(model, replace(lookup, base=base))
     if isinstance(parts, Path):
-        if base_model_path is not None or processor is not None:
+        if base is not None or processor is not None:
             raise InvalidInput("an MLflow model directory is taken as it is; leave out processor and base_model_path")
         return parts
     if processor is not None:
         found = lookup.find(os.fspath(processor)) if isinstance(processor, str | os.PathLike) else processor
         parts = replace(parts, components={**parts.components, "processor": found})
-    if base_model_path is None:
+    if base is None:
         return parts
     if parts.adapter is None:
         raise InvalidBaseModel("base_model_path: only an adapter has a base; leave it out", field="base_model_path")
-    return replace(parts, base_path=_base_directory(base_model_path, lookup))
+    return replace(parts, base_path=_base_directory(base, lookup))
 
 
 def _sort(model: Any, lookup: Lookup) -> Parts | Path:
@@ -152,8 +162,7 @@ def _of_model(model: Any, components: dict[str, Any], lookup: Lookup) -> Parts:
 def _of_adapter(adapter: Checkpoint, components: dict[str, Any], lookup: Lookup) -> Parts:
     """A directory with an adapter: its base is fetched without weights, to know what it is."""
     adapter.adapter_files()
-    name, revision = adapters.base_source(adapter.directory)
-    base = lookup.find_base(name, revision)
+    base = lookup.find_base(adapter.directory)
     given = components or dict.fromkeys(base.component_names(), base)
     return Parts(base, given, adapter, None if base.revision else base.directory, task=base.task())
 
@@ -166,8 +175,7 @@ def _directory_of(base: PreTrainedModel, lookup: Lookup) -> Path | None:
     return source.inside(Path(name), lookup.roots)
 
 
-def _base_directory(path: str | os.PathLike[str], lookup: Lookup) -> Path:
-    directory = Path(path).expanduser()
+def _base_directory(directory: Path, lookup: Lookup) -> Path:
     if not (directory / "config.json").is_file():
         raise InvalidBaseModel(
             "base_model_path: no directory with a config.json; give the base's checkpoint", field="base_model_path"
