@@ -7,12 +7,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import transformers
 
 from tests import tiny
-from tests.hub import Hub
 from warmlane_workers.flavor import save_model
 
 
@@ -57,20 +55,3 @@ def artifact(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFact
 def broken(artifact: Path, tmp_path: Path) -> Path:
     """A copy of the artifact, to damage."""
     return Path(shutil.copytree(artifact, tmp_path / "broken"))
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub that the client library of this process talks to, with an empty cache."""
-    server = Hub()
-    constants = huggingface_hub.constants
-    monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
-    )
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    try:
-        yield server
-    finally:
-        server.stop()
