@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -209,30 +208,20 @@ def test_without_a_hub_id_the_publisher_is_to_be_asked(target: Path) -> None:
     assert "publisher" in written(target, None, "")["LICENSE.txt"]
 
 
-@pytest.fixture
-def hub_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    """A hub on loopback that this process asks, with an empty cache."""
-    server = Hub()
-    monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    yield server
-    server.stop()
-
-
-def test_the_hub_is_asked_by_name_alone(hub_server: Hub, source: Path, target: Path) -> None:
+def test_the_hub_is_asked_by_name_alone(hub: Hub, source: Path, target: Path) -> None:
     """A model in memory with a hub id gets the repository's card and licence; no weights are fetched."""
     (source / "README.md").write_text(CARD, encoding="utf-8")
     (source / "LICENSE").write_text("Do as you like.\n")
     (source / "model.safetensors").write_bytes(b"weights")
-    hub_server.push(REPO, source)
+    hub.push(REPO, source)
     found = written(target, None, REPO)
     assert found["model_card.md"].startswith("# A model 😀")
     assert found["LICENSE.txt"] == found["LICENSE"] == "Do as you like.\n"
-    assert sorted(hub_server.paths) == [f"{REPO}/LICENSE", f"{REPO}/README.md"]
+    assert sorted(hub.paths) == [f"{REPO}/LICENSE", f"{REPO}/README.md"]
 
 
-def test_a_directory_with_papers_asks_nobody(hub_server: Hub, source: Path, target: Path) -> None:
+def test_a_directory_with_papers_asks_nobody(hub: Hub, source: Path, target: Path) -> None:
     """What lies in the directory is enough: the hub sees no request."""
     (source / "README.md").write_text(CARD, encoding="utf-8")
     written(target, source, REPO)
-    assert not hub_server.paths
+    assert not hub.paths

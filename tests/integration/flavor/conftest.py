@@ -1,4 +1,4 @@
-"""Checkpoints that nobody changes, copies to damage, and a hub on loopback for this process."""
+"""Checkpoints that nobody changes, copies to damage, models in memory."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import transformers
+from transformers import BertConfig, BertForSequenceClassification
 
 from tests import tiny
 from warmlane_workers.flavor import save_model
@@ -55,3 +57,24 @@ def artifact(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFact
 def broken(artifact: Path, tmp_path: Path) -> Path:
     """A copy of the artifact, to damage."""
     return Path(shutil.copytree(artifact, tmp_path / "broken"))
+
+
+@pytest.fixture
+def base(checkpoints: dict[str, Path]) -> Any:
+    """A classifier that was loaded from a directory."""
+    return BertForSequenceClassification.from_pretrained(checkpoints["text-classification"])
+
+
+@pytest.fixture
+def homeless(base: Any) -> Any:
+    """The same, made from a configuration: it came from nowhere."""
+    made: Any = BertForSequenceClassification(BertConfig(**base.config.to_diff_dict()))
+    made.load_state_dict(base.state_dict())
+    assert not made.name_or_path
+    return made
+
+
+@pytest.fixture
+def tokenizer(checkpoints: dict[str, Path]) -> Any:
+    """The classifier's."""
+    return tiny.tokenizer(checkpoints["text-classification"])
