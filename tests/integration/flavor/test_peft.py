@@ -15,7 +15,7 @@ import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import BertForSequenceClassification
 
-from tests.artifacts import answer, bare, conf, files, logits, refused
+from tests.artifacts import answer, bare, conf, files, logits, refused, rewrite
 from tests.hub import Hub
 from tests.tiny_peft import METHODS, adapt
 from warmlane.errors import (
@@ -86,6 +86,21 @@ def test_a_base_from_the_hub_is_referred_to_by_its_commit(
     flavor = conf(target)
     assert (flavor["source_model_name"], flavor["source_model_revision"]) == (REPO, commit)
     assert "model" not in {path.name for path in target.iterdir()}
+    assert torch.allclose(logits(load_model(target).model), adapted, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["lora", "ia3", "lora without a head"])
+def test_a_base_under_the_names_that_mlflow_gives_it_is_read(
+    homeless: Any, tokenizer: Any, target: Path, method: str
+) -> None:
+    """MLflow writes a base with the adapter still in it; its tensors are found by their names without."""
+    model: Any = adapt(homeless, method)
+    adapted = logits(model)
+    save_model({"model": model, "tokenizer": tokenizer}, target)
+    rewrite(target, warmlane=None)
+    inner = {name: tensor for name, tensor in model.base_model.model.state_dict().items() if "base_layer" in name}
+    assert inner, "PEFT wraps its layers in another way"
+    model.base_model.model.save_pretrained(target / "model")
     assert torch.allclose(logits(load_model(target).model), adapted, atol=1e-6)
 
 
