@@ -82,14 +82,6 @@ class World:
         finally:
             self.hub.calm()
 
-    @contextmanager
-    def hub_down(self) -> Iterator[None]:
-        self.hub.stop()
-        try:
-            yield
-        finally:
-            self.hub.start()
-
 
 def bare(checkpoint: Path) -> list[tuple[str, float]]:
     pipe = transformers.pipeline("text-classification", model=str(checkpoint), device="cpu")
@@ -193,7 +185,7 @@ def test_persist_fetches_the_weights_once_and_changes_no_answer(world: World) ->
     second = world.client.persist("persisted").result(timeout=WAIT_S)
     assert second == {**first, "persisted": False}
     assert (stored / "MLmodel").read_bytes() == written
-    with world.hub_down():
+    with world.hub.down():
         assert world.reload("persisted") == before == bare(world.checkpoints["v1"])
 
 
@@ -206,7 +198,7 @@ def test_persist_of_a_stored_model_has_nothing_to_do(world: World) -> None:
 def test_what_is_in_the_cache_needs_no_hub(world: World) -> None:
     """With the hub down, a save by a commit that was fetched before still works."""
     world.save("cached-1", REPO, revision="v1")
-    with world.hub_down():
+    with world.hub.down():
         world.save("cached-2", REPO, revision="v1")
         assert world.predict("cached-2") == bare(world.checkpoints["v1"])
 
@@ -214,7 +206,7 @@ def test_what_is_in_the_cache_needs_no_hub(world: World) -> None:
 def test_a_hub_that_is_down_is_hub_unavailable(world: World) -> None:
     """A save of what the cache does not have fails as `HubUnavailable`, leaves no version, and works later."""
     world.hub.push("acme/later", world.checkpoints["v1"])
-    with world.hub_down(), pytest.raises(HubUnavailable) as caught:
+    with world.hub.down(), pytest.raises(HubUnavailable) as caught:
         world.save("later", "acme/later")
     assert caught.value.retryable
     assert not world.artifact("later").exists()

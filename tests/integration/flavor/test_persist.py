@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from peft import IA3Config, LoraConfig, PromptTuningConfig, get_peft_model
 
 from tests import tiny, tiny_code
 from tests.artifacts import TEXT, conf, files, logits, rewrite
+from tests.disks import largest_file
 from tests.fleet import ROOT
 from tests.hub import BROKEN, Fault, Hub
 from warmlane.errors import (
@@ -68,17 +67,6 @@ def adapter(base: Path, name: str, directory: Path, method: str) -> Path:
     config = json.loads((directory / "adapter_config.json").read_text())
     (directory / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": name}))
     return directory
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """The system writes no file of more bytes, as if the disk were full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def unchanged(artifact: Path, error: type[WarmlaneError], **options: Any) -> WarmlaneError:
