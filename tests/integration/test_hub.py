@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 
 from tests import tiny
 from tests.fleet import Fleet
-from tests.hub import BROKEN, Hub
+from tests.hub import BROKEN, Fault, Hub
 from warmlane import Client
 from warmlane.errors import HubUnavailable, SourceError
 
@@ -187,6 +187,20 @@ def test_persist_fetches_the_weights_once_and_changes_no_answer(world: World) ->
     assert (stored / "MLmodel").read_bytes() == written
     with world.hub.down():
         assert world.reload("persisted") == before == bare(world.checkpoints["v1"])
+
+
+def test_a_job_tells_its_download_in_bytes(world: World) -> None:
+    """The progress of a persist job is that of the download, in megabytes; a hub that answers nothing for a while is
+    asked again."""
+    world.hub.push("acme/slow", world.checkpoints["v1"])
+    world.save("slow", "acme/slow", save_pretrained=False)
+    world.hub.script("GET .*acme/slow.*safetensors", Fault(silent=True))
+    job = world.client.persist("slow")
+    while not (phase := job.progress().phase).startswith("downloading"):
+        assert not job.status().state.final
+    assert re.fullmatch(r"downloading \d+\.\d/\d+\.\d MB", phase)
+    world.hub.calm()
+    assert job.result(timeout=WAIT_S)["persisted"]
 
 
 def test_persist_of_a_stored_model_has_nothing_to_do(world: World) -> None:
