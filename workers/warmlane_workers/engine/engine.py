@@ -218,6 +218,7 @@ class Engine:
                 device=self.device.name,
                 trust_remote_code=trust,
                 source_roots=self._source_roots,
+                report=context.report,
             )
         finally:
             # Deleted meanwhile: it is not damaged but gone, and once warm nobody would unload it any more.

@@ -283,7 +283,9 @@ def in_memory(parts: Parts, components: Mapping[str, Any], artifact: Artifact, w
     """The parts as components of a pipeline; checkpoints are loaded."""
     model: Any = parts.model
     if isinstance(model, Checkpoint):
-        directory = hub.snapshot(model.name, model.revision, hub.SAFE_FILES) if model.revision else model.directory
+        directory = model.directory
+        if model.revision:
+            directory = hub.snapshot(model.name, model.revision, hub.SAFE_FILES, report=wishes.report)
         model = reading.read_model(
             directory,
             artifact.model_type,

@@ -100,8 +100,10 @@ def load_components(
     base_model_path: str | os.PathLike[str] | None = None,
     trust_remote_code: bool = False,
     source_roots: tuple[Path, ...] = (Path("/"),),
+    report: hub.Report | None = None,
 ) -> dict[str, Any]:
-    """`{"task", "model", "tokenizer", …}`; the model is in evaluation mode on its device. Arguments as `load_model`."""
+    """`{"task", "model", "tokenizer", …}`; the model is in evaluation mode on its device. Arguments as
+    `load_model`; `report` is told how far a download is."""
     directory = Path(path)
     artifact = Artifact.read(directory)
     if "files" in artifact.own:
@@ -109,7 +111,7 @@ def load_components(
     if artifact.code and trust_remote_code:
         add_code(directory)
     chosen = dtype_name(dtype) or _recorded_dtype(artifact)
-    place = _model_dir(directory, artifact, base_model_path, source_roots, trust_remote_code)
+    place = _model_dir(directory, artifact, base_model_path, source_roots, trust_remote_code, report)
     model = reading.read_model(
         place,
         artifact.model_type,
@@ -175,6 +177,7 @@ def _model_dir(
     base_model_path: str | os.PathLike[str] | None,
     roots: tuple[Path, ...],
     code: bool,
+    report: hub.Report | None,
 ) -> Path:
     if base_model_path is not None and artifact.base_path is None:
         raise InvalidBaseModel(
@@ -193,7 +196,7 @@ def _model_dir(
     if not artifact.source_revision:
         raise ArtifactIncomplete("the artifact has neither weights nor a hub commit; save the model again")
     patterns = [*hub.SAFE_FILES, *(hub.CODE_FILES if code else [])]
-    return hub.snapshot(artifact.source_name, artifact.source_revision, patterns)
+    return hub.snapshot(artifact.source_name, artifact.source_revision, patterns, report=report)
 
 
 def _component(directory: Path, artifact: Artifact, name: str, trust_remote_code: bool) -> Any:

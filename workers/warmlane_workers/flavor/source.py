@@ -206,7 +206,9 @@ class Checkpoint:
         for path in found:
             name = path.relative_to(self.directory)
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            digest = files.copy(self.resolve(path), target / name, link=self.revision is not None)
+            # Only weights are worth a link; whoever edits a small file of the artifact must not edit the hub's cache.
+            link = self.revision is not None and path.suffix == ".safetensors"
+            digest = files.copy(self.resolve(path), target / name, link=link)
             if digest is not None:
                 hashes[name.as_posix()] = digest
         return hashes
