@@ -179,13 +179,13 @@ def _place(artifact: Artifact, parts: Parts, components: Mapping[str, Any], wish
     assert model is not None
     if parts.base_path is not None:
         if isinstance(model, PreTrainedModel) and wishes.check_weights:
-            reference.check_model(model, artifact.task, parts.base_path, str(parts.base_path))
+            reference.check_model(model, artifact.task, parts.base_path, str(parts.base_path), code=wishes.code)
         return replace(artifact, has_weights=False, base_path=str(parts.base_path))
     if parts.adapter is None and wishes.save_pretrained:
         if isinstance(model, Checkpoint):
             model.files(code=wishes.code)
         return artifact
-    found = reference.origin(model)
+    found = _origin(model, artifact, wishes)
     if found is None:
         if parts.adapter is not None and isinstance(model, PreTrainedModel):
             return artifact  # a base that came from nowhere is written beside its adapter
@@ -194,29 +194,19 @@ def _place(artifact: Artifact, parts: Parts, components: Mapping[str, Any], wish
             "the weights",
             field="save_pretrained",
         )
-    if isinstance(model, PreTrainedModel) and wishes.check_weights:
-        directory = hub.snapshot(*found, hub.SAFE_FILES, report=wishes.report)
-        reference.check_model(model, artifact.task, directory, f"{found[0]!r} at {found[1][:12]}")
     return replace(
         artifact,
         has_weights=False,
         source_name=found[0],
         source_revision=found[1],
-        component_sources=_component_sources(parts.components, components, found),
+        component_sources=reference.find_components(parts.components, components, found),
     )
 
 
-def _component_sources(
-    parts: Mapping[str, Any], components: Mapping[str, Any], model_place: tuple[str, str]
-) -> dict[str, tuple[str, str]]:
-    """The components that the hub has as they are; others are written to the artifact.
-
-    One that does not say where it came from is looked for beside the model.
-    """
-    found: dict[str, tuple[str, str]] = {}
-    for name, part in parts.items():
-        place = reference.origin(part) or model_place
-        came_so = isinstance(part, Checkpoint) and part.revision is not None
-        if came_so or reference.is_same(name, components[name], *place):
-            found[name] = place
-    return found
+def _origin(model: Checkpoint | PreTrainedModel, artifact: Artifact, wishes: Wishes) -> tuple[str, str] | None:
+    """Hub id and commit of a model; None for one that did not come from the hub."""
+    if isinstance(model, Checkpoint):
+        return (model.name, model.revision) if model.revision else None
+    return reference.find_model(
+        model, artifact.task, check=wishes.check_weights, code=wishes.code, report=wishes.report
+    )

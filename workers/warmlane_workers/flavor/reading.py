@@ -135,7 +135,8 @@ def _refuse_random(model: Any, loading: Any, task: str) -> None:
     if missing:
         raise ArtifactIncomplete(
             f"the weights have no {missing[0]!r}: they are incomplete, or this model was never trained for {task}; "
-            "save one that is whole"
+            "save one that is whole",
+            tensor=missing[0],
         )
 
 

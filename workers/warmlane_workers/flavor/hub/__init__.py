@@ -147,6 +147,15 @@ def commit_of(repo: str, revision: str | None) -> str:
         return commit
 
 
+def cached_commits(repo: str) -> list[str]:
+    """The commits of which the cache has weights; first what the main branch was when it was last asked for, then the
+    latest."""
+    found = {path.parent for path in (listing.home_of(repo) / "snapshots").glob("*/*.safetensors")}
+    main = listing.known(repo, None)
+    latest = sorted(found, key=lambda directory: directory.stat().st_mtime, reverse=True)
+    return sorted((directory.name for directory in latest), key=lambda commit: commit != main)
+
+
 def cache_root() -> Path:
     """Where snapshots keep their files; they are links into it."""
     return Path(huggingface_hub.constants.HF_HUB_CACHE).resolve()
