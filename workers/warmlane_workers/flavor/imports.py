@@ -16,6 +16,7 @@ from warmlane_workers.flavor import custom_code, files, hub, source
 from warmlane_workers.flavor.describe import Wishes
 from warmlane_workers.flavor.parts import Lookup
 from warmlane_workers.flavor.source import Checkpoint
+from warmlane_workers.flavor.writing import whole
 from warmlane_workers.mlmodel import FILE, FORMAT, PEFT_DIR, Artifact, to_yaml
 
 
@@ -60,20 +61,31 @@ def import_directory(
         files.check(origin, artifact.own["files"])
 
     wishes.report(0.1, "copying")
+    with whole(target):
+        hashes = _copy({path.relative_to(origin): true_path for path, true_path in true.items()}, target)
+        document = yaml.safe_load((target / FILE).read_text(encoding="utf-8"))
+        kept = {name: value for name, value in artifact.own.items() if name not in ("job", "files")}
+        facts = {"format": FORMAT, **kept, **own, **({"files": files.fingerprint(target, hashes)} if hashes else {})}
+        document["flavors"]["transformers"]["warmlane"] = facts
+        (target / FILE).write_text(to_yaml(document, sort_keys=True), encoding="utf-8")
+    return Artifact.read(target)
+
+
+def _copy(paths: Mapping[Path, Path], target: Path) -> dict[str, str]:
+    """Copy the files that an artifact may have; returns the hashes of the weights, by their paths in it.
+
+    Args:
+        paths: path in the artifact -> true place.
+    """
     hashes: dict[str, str] = {}
     patterns = (*hub.SAFE_FILES, *hub.CODE_FILES, "*.yaml", FILE)
-    for path, place in ((path, target / path.relative_to(origin)) for path in true):
-        if path.is_file() and any(path.match(pattern) for pattern in patterns):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            digest = files.copy(true[path], place)
+    for name, true in paths.items():
+        if true.is_file() and any(name.match(pattern) for pattern in patterns):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            digest = files.copy(true, target / name)
             if digest is not None:
-                hashes[place.relative_to(target).as_posix()] = digest
-    document = yaml.safe_load((target / FILE).read_text(encoding="utf-8"))
-    kept = {name: value for name, value in artifact.own.items() if name not in ("job", "files")}
-    facts = {"format": FORMAT, **kept, **own, **({"files": files.fingerprint(target, hashes)} if hashes else {})}
-    document["flavors"]["transformers"]["warmlane"] = facts
-    (target / FILE).write_text(to_yaml(document, sort_keys=True), encoding="utf-8")
-    return Artifact.read(target)
+                hashes[name.as_posix()] = digest
+    return hashes
 
 
 def _refuse_changes(artifact: Artifact, asked: Mapping[str, Any], changes: Mapping[str, Any]) -> None:

@@ -4,7 +4,8 @@ fails."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,22 @@ def write(parts: Parts, artifact: Artifact, beside: Beside, target: Path, wishes
     Raises:
         StoreError: the disk is full.
     """
+    with whole(target):
+        return _write(parts, artifact, beside, target, wishes)
+
+
+@contextmanager
+def whole(target: Path) -> Iterator[None]:
+    """Make a directory that is absent or empty, and leave nothing in it of a write that fails.
+
+    Raises:
+        StoreError: the disk is full.
+    """
     made = not target.exists()
     try:
         with files.full_disk_told():
             target.mkdir(parents=True, exist_ok=True)
-            return _write(parts, artifact, beside, target, wishes)
+            yield
     except BaseException:
         _clear(target, made)
         raise
