@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,13 @@ class Place:
         """The copies on a machine."""
         return sorted(path.name for path in (self.tmp_path / machine).glob("*/a/*"))
 
+    def unused(self, machine: str = "here") -> None:
+        """Let the copies on a machine be of no use for so long that they may be swept."""
+        for copy in (self.tmp_path / machine).glob("*/a/*"):
+            then = time.time() - IDLE_S - 60
+            for path in (copy, *copy.rglob("*")):
+                os.utime(path, (then, then))
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
@@ -123,6 +131,56 @@ def test_readers_at_the_same_time_fetch_once(place: Place, monkeypatch: pytest.M
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(read, range(8)))) == 1
     assert [path.endswith(weights) for path in fetched].count(True) == 1
+
+
+def _cut(file: Path) -> None:
+    os.truncate(file, 500)
+
+
+def _flip(file: Path) -> None:
+    file.write_bytes(b"v" + file.read_bytes()[1:])
+
+
+def _lose_directory(file: Path) -> None:
+    file.unlink()
+    file.parent.rmdir()
+
+
+def _replace_directory(file: Path) -> None:
+    _lose_directory(file)
+    file.parent.write_text("")
+
+
+@pytest.mark.parametrize("spoil", [_cut, _flip, Path.unlink, _lose_directory])
+def test_a_spoilt_copy_is_mended(place: Place, spoil: Callable[[Path], None]) -> None:
+    """A copy whose file somebody cut, changed or removed gets that file again from the store, and no other; who reads
+    the copy meanwhile keeps its directory."""
+    place.store().publish("a", heavy)
+    path = place.store("there").path("a", 1)
+    place.unused("there")
+    spoil(path / "model" / "weights")
+    place.fs.rm_file(f"{place.root}/{place.object_of('MLmodel')}")
+    assert place.store("there").path("a", 1) == path
+    assert (path / "model" / "weights").read_bytes() == b"w" * 1000
+    place.fs.rm(f"{place.root}/a/uploads", recursive=True)
+    assert place.store("there").path("a", 1) == path  # it is whole again
+
+
+def test_a_spoilt_description_is_read_from_the_store(place: Place) -> None:
+    """What a version is is told by the store where the copy does not have it any more."""
+    _, artifact = place.store().publish("a", heavy)
+    path = place.store("there").path("a", 1)
+    (path / "MLmodel").write_text("")
+    assert place.store("there").read("a", 1) == artifact
+
+
+def test_a_copy_that_cannot_be_mended_is_a_store_error(place: Place) -> None:
+    """A directory's name that a file has taken is told with the cache's place, and what to do."""
+    place.store().publish("a", heavy)
+    store = place.store("there")
+    _replace_directory(store.path("a", 1) / "model" / "weights")
+    with pytest.raises(StoreError, match="there"):
+        store.path("a", 1)
 
 
 def test_a_description_is_read_without_the_weights(place: Place) -> None:
@@ -319,9 +377,7 @@ def test_copies_of_no_use_leave_the_cache(place: Place) -> None:
     assert len(place.cached()) == 3
     place.store()
     assert len(place.cached()) == 3
-    for copy in place.tmp_path.glob("here/*/a/*"):
-        then = time.time() - IDLE_S - 60
-        os.utime(copy, (then, then))
+    place.unused()
     place.store()
     assert [place.tmp_path / "here" / name for name in place.cached()] == [
         place.tmp_path / "here" / store.path("a", 2).name
