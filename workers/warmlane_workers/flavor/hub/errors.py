@@ -76,10 +76,15 @@ def told(exc: BaseException, repo: str, revision: str | None) -> Told:
     return Told(unavailable(repo), passing=True)
 
 
-def unavailable(repo: str) -> HubUnavailable:
-    """Nothing was heard of the hub, or nothing of use."""
+def unavailable(repo: str, status: int | None = None) -> HubUnavailable:
+    """Nothing was heard of the hub, or nothing of use.
+
+    Args:
+        status: what it answered.
+    """
+    says = "does not answer" if status is None else f"answers HTTP {status}"
     return HubUnavailable(
-        f"{repo!r} is not whole in the local cache and the model hub does not answer; try again later", repo=repo
+        f"{repo!r} is not whole in the local cache and the model hub {says}; try again later", repo=repo
     )
 
 
@@ -105,7 +110,7 @@ def _answer(exc: HfHubHTTPError, repo: str, revision: str | None) -> Told:
         text = f"the hub has no {repo!r} (HTTP {status}); check its id, and that HF_ENDPOINT is a model hub"
         return Told(SourceError(text, field="source", status=status))
     wait_s = _wait_asked_for(status, exc.response.headers)
-    error = unavailable(repo)
+    error = unavailable(repo, status)
     if status == 429 or wait_s is not None:
         error = HubUnavailable(
             f"the model hub asks to wait {'' if wait_s is None else f'{wait_s:.0f} s '}before {repo!r} is fetched; "
