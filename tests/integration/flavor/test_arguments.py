@@ -17,6 +17,12 @@ from warmlane_workers.flavor import load_model, save_model
 CLASSIFIER, WRITER = "text-classification", "text-generation"
 
 
+def limited(tokens: int) -> Any:
+    """A generation configuration."""
+    made: Any = GenerationConfig
+    return made(max_new_tokens=tokens, eos_token_id=0, pad_token_id=0)
+
+
 def built(checkpoint: Path, task: str, **arguments: Any) -> Any:
     """A pipeline that was constructed with arguments."""
     pipe = bare(task, checkpoint)
@@ -52,7 +58,7 @@ def test_a_classifier_keeps_its_arguments(
         {"max_new_tokens": 3},
         {"max_new_tokens": 3, "return_full_text": False},
         {"max_new_tokens": 4, "num_beams": 2, "num_return_sequences": 2},
-        {"generation_config": GenerationConfig(max_new_tokens=5, eos_token_id=0, pad_token_id=0)},
+        {"generation_config": limited(5)},
         {"max_new_tokens": 3, "prefix": "a good "},
         {"max_new_tokens": 20, "stop_sequence": " the"},
     ],
@@ -72,11 +78,12 @@ def test_an_aggregation_strategy_is_kept(
     checkpoints: dict[str, Path], tokenizer: Any, target: Path, strategy: str
 ) -> None:
     """It is an enumeration in the pipeline, and its name in the file."""
-    torch_config = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
-    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=tiny.POSITIONS, **torch_config)
+    small: Any = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
+    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=tiny.POSITIONS, **small)
     transformers.set_seed(5)
     pipeline: Any = transformers.pipeline
-    model = BertForTokenClassification(config).eval()
+    model: Any = BertForTokenClassification(config)
+    model.eval()
     pipe = pipeline("token-classification", model=model, tokenizer=tokenizer, aggregation_strategy=strategy)
     save_model(pipe, target)
     assert {"entity_group"} <= set(load_model(target)(TEXT)[0])
