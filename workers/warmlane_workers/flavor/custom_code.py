@@ -51,6 +51,12 @@ def declared_class(directory: Path, component: str) -> str:
     return ""
 
 
+def parts_of_processor(directory: Path) -> list[str]:
+    """The components that a processor's own JSON describes."""
+    content = _content(directory / "processor_config.json")
+    return [name for name in ("feature_extractor", "image_processor") if isinstance(content.get(name), dict)]
+
+
 def _content(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

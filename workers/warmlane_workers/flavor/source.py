@@ -15,7 +15,7 @@ from typing import Any
 from warmlane.errors import SourceError, SourceIncomplete
 from warmlane_workers.flavor import adapters, custom_code, files, hub, papers, reading, weights
 from warmlane_workers.flavor.architectures import infer_task as infer_task
-from warmlane_workers.pipelines.registry import is_task
+from warmlane_workers.pipelines.registry import is_task, takes_processor
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,21 @@ class Checkpoint:
         paths = sorted(self.directory.glob("*.safetensors")) if self.revision else self._weights()
         return weights.dtype(paths, self.name, self.resolve)
 
-    def component_names(self) -> list[str]:
-        """The components whose files lie beside the model's."""
+    def component_names(self, task: str | None = None) -> list[str]:
+        """The components whose files lie beside the model's.
+
+        Args:
+            task: a processor is looked for where the task's pipeline takes one.
+        """
         found = ["tokenizer"] if self._has_tokenizer() else []
         path = self.directory / "preprocessor_config.json"
         if path.is_file():
             text = self.resolve(path).read_text(encoding="utf-8", errors="replace")
             found.append("image_processor" if '"image_processor_type"' in text else "feature_extractor")
+        else:  # a processor that transformers 5 wrote has them in its own file
+            found += custom_code.parts_of_processor(self.directory)
+        if task is not None and takes_processor(task) and self._has_processor():
+            found.append("processor")
         return found
 
     def _has_tokenizer(self) -> bool:
@@ -78,12 +86,18 @@ class Checkpoint:
             or bool(custom_code.auto_map(self.directory, "tokenizer_config.json"))
         )
 
+    def _has_processor(self) -> bool:
+        maps = (custom_code.auto_map(self.directory, f"{kind}_config.json") for kind in ("processor", "preprocessor"))
+        return bool(custom_code.declared_class(self.directory, "processor")) or any("AutoProcessor" in m for m in maps)
+
     def adapter_files(self) -> list[Path]:
         """The files of a PEFT adapter.
 
         Raises:
-            SourceIncomplete: its weights are not there as safetensors.
+            SourceIncomplete: its configuration is not there, or its weights are not as safetensors.
         """
+        if not (self.directory / adapters.CONFIG).is_file():
+            raise SourceIncomplete(f"{self.name}: no {adapters.CONFIG}, so this is no PEFT adapter")
         path = self.directory / adapters.WEIGHTS
         if not path.is_file():
             raise SourceIncomplete(

@@ -92,6 +92,17 @@ def pipeline_class(task: str) -> type[Any]:
     return found
 
 
+def needed(task: str) -> list[str]:
+    """The components that a task's pipeline cannot do without."""
+    kind = pipeline_class(task)
+    return [name for name in READERS if getattr(kind, f"_load_{name}", False)]
+
+
+def takes_processor(task: str) -> bool:
+    """Whether a task's pipeline takes a processor, needed or not."""
+    return getattr(pipeline_class(task), "_load_processor", False) is not False
+
+
 def model_type(task: str, config: Mapping[str, Any]) -> str:
     """The name of the class that a task's pipeline makes of a checkpoint: the one that its `config.json` declares if
     that serves the task, else the one that the auto class picks; a language model gives features by its base."""
