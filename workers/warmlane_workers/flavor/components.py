@@ -29,7 +29,7 @@ def read_components(parts: Parts, wishes: Wishes) -> dict[str, Any]:
 def _read(name: str, part: Any, *, code: bool) -> Any:
     if not isinstance(part, Checkpoint):
         return part
-    for path in part.directory.iterdir():
+    for path in part.directory.rglob("*"):  # whatever a reader may open
         part.resolve(path)
     return reading.read_component(name, part.directory, trust_remote_code=code, error=SourceError)
 

@@ -16,15 +16,17 @@ from warmlane.errors import (
     SourceIncomplete,
     TaskConflict,
     TaskRequired,
+    UnsupportedModel,
+    WeightsDiffer,
 )
 from warmlane.model import dtype_name
 from warmlane.saving import INFERENCE_TASKS, check_inference_task, pipeline_task
-from warmlane_workers.flavor import custom_code, hub, reading, reference, source
+from warmlane_workers.flavor import custom_code, files, hub, reading, reference, source
 from warmlane_workers.flavor.parts import Parts
 from warmlane_workers.flavor.source import Checkpoint
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.pipelines import arguments
-from warmlane_workers.pipelines.registry import canonical, model_type, pipeline_class, serving
+from warmlane_workers.pipelines.registry import canonical, model_type, pipeline_class, serving, task_of
 
 #: Tasks that take the base of any model, so whatever head a checkpoint has is left out.
 _HEADLESS = ("feature-extraction", "image-feature-extraction")
@@ -97,7 +99,7 @@ def _task(parts: Parts, asked: str | None) -> str:
         TaskRequired, TaskConflict, UnsupportedTask, UnsupportedInferenceTask.
     """
     below = pipeline_task(asked)
-    own = parts.pipeline.task if parts.pipeline is not None else None
+    own = (parts.pipeline.task or task_of(type(parts.pipeline))) if parts.pipeline is not None else None
     if own is not None and below is not None and asked == below and canonical(below) != canonical(own):
         raise TaskConflict(f"task: the pipeline's task is {own!r}; leave it out, or give the same", field="task")
     found = own or below or parts.task
@@ -123,6 +125,12 @@ def _model_type(model: Checkpoint | PreTrainedModel, task: str) -> str:
             return declared
         found = model_type(task, config)
     else:
+        if getattr(model, "_hf_peft_config_loaded", False):
+            raise UnsupportedModel(
+                "the model has an adapter that transformers put into it, and would save nothing else; wrap the base with "
+                "`peft.get_peft_model()` instead, or merge the adapter",
+                field="model",
+            )
         declared, kind = type(model).__name__, model.config.model_type
         found = declared
     known = serving(task, kind)
@@ -177,14 +185,33 @@ def _place(artifact: Artifact, parts: Parts, components: Mapping[str, Any], wish
     """Where the weights are to be found: in the artifact, at the hub, or, an adapter's base, in a directory."""
     model = parts.model
     assert model is not None
-    if parts.base_path is not None:
-        if isinstance(model, PreTrainedModel) and wishes.check_weights:
-            reference.check_model(model, artifact.task, parts.base_path, str(parts.base_path), code=wishes.code)
-        return replace(artifact, has_weights=False, base_path=str(parts.base_path))
     if parts.adapter is None and wishes.save_pretrained:
         if isinstance(model, Checkpoint):
             model.files(code=wishes.code)
         return artifact
+    try:
+        return _referring(artifact, parts, components, wishes)
+    except WeightsDiffer:
+        # An adapter over a base that is no longer what it was loaded as, e.g. with more tokens: the base comes along.
+        if parts.adapter is None or not wishes.save_pretrained or parts.base_is_given:
+            raise
+        return artifact
+
+
+def _referring(artifact: Artifact, parts: Parts, components: Mapping[str, Any], wishes: Wishes) -> Artifact:
+    """An artifact that says where its weights are.
+
+    Raises:
+        WeightsDiffer: those in memory are others.
+        ReferenceImpossible: they are nowhere.
+    """
+    model = parts.model
+    assert model is not None
+    if parts.base_path is not None:
+        if isinstance(model, PreTrainedModel) and wishes.check_weights:
+            reference.check_model(model, artifact.task, parts.base_path, str(parts.base_path), code=wishes.code)
+        own = {**artifact.own, "base_files": files.fingerprint(parts.base_path)}
+        return replace(artifact, has_weights=False, base_path=str(parts.base_path), own=own)
     found = _origin(model, artifact, wishes)
     if found is None:
         if parts.adapter is not None and isinstance(model, PreTrainedModel):

@@ -113,7 +113,8 @@ def save_model(
     check_options(
         task=task,
         signature=signature,
-        metadata=metadata or {},
+        metadata={} if metadata is None else metadata,
+        model_config={} if model_config is None else model_config,
         prompt_template=prompt_template,
         pip_requirements=pip_requirements,
         extra_pip_requirements=extra_pip_requirements,

@@ -12,6 +12,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from warmlane.errors import UnsupportedModel
 from warmlane_workers.flavor import adapters, files
 from warmlane_workers.flavor.code_paths import Code
 from warmlane_workers.flavor.describe import Wishes
@@ -94,7 +95,12 @@ def _write_model(model: Any, shard_size: str, target: Path, wishes: Wishes) -> d
         copied = model.copy_to(target / MODEL_DIR, code=wishes.code)
         return {f"{MODEL_DIR}/{name}": digest for name, digest in copied.items()}
     if isinstance(model, PreTrainedModel):
-        model.save_pretrained(target / MODEL_DIR, max_shard_size=shard_size)
+        try:
+            model.save_pretrained(target / MODEL_DIR, max_shard_size=shard_size)
+        except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError) as exc:
+            raise UnsupportedModel(
+                f"transformers does not save this model ({type(exc).__name__}: {str(exc)[:200]})", field="model"
+            ) from exc
     return {}
 
 
