@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import BertForSequenceClassification
@@ -151,6 +152,15 @@ def test_a_source_outside_the_roots_is_refused(classifier: Path, target: Path, t
     shutil.copytree(classifier, tmp_path / "outside")
     (roots / "link").symlink_to(tmp_path / "outside")
     refused(SourceError, "source", source.replace("{roots}", str(roots)), target, source_roots=(roots,))
+
+
+@pytest.mark.parametrize("form", [lambda text: text, lambda text: {"model": text}], ids=["source", "component"])
+def test_an_empty_source_is_not_the_working_directory(
+    classifier: Path, target: Path, monkeypatch: pytest.MonkeyPatch, form: Callable[[str], Any]
+) -> None:
+    """A variable that nobody set saves nothing, though a checkpoint lies where the process runs."""
+    monkeypatch.chdir(classifier)
+    refused(SourceError, "an empty text", form(""), target)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json", "README.md", "LICENSE"])

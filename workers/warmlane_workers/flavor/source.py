@@ -220,6 +220,8 @@ def find(
         SourceError: absent, outside the roots, or neither a path nor a hub id.
         HubUnavailable: the hub does not answer.
     """
+    if not source:  # as a path it would be the working directory
+        raise SourceError("source: an empty text; give a directory or a hub id", field="source")
     try:
         path = Path(source).expanduser()
         if source.startswith(("/", "./", "../", "~")) or path.is_dir():
