@@ -234,3 +234,12 @@ def test_directories_that_are_links_are_followed(artifact: Path, broken: Path, t
     save_model(broken, target, source_roots=(broken.parent,))
     assert files(target) == files(artifact)
     assert answer("text-classification", load_model(target)) == answer("text-classification", load_model(artifact))
+
+
+def test_a_model_that_this_transformers_does_not_have_is_taken(broken: Path, target: Path) -> None:
+    """Nothing can be told of its weights here; a directory is copied as it is."""
+    config = json.loads((broken / "model" / "config.json").read_text())
+    config |= {"model_type": "nobody-knows", "architectures": ["NobodyKnowsForSequenceClassification"]}
+    (broken / "model" / "config.json").write_text(json.dumps(config))
+    rewrite(broken, pipeline_model_type="NobodyKnowsForSequenceClassification")
+    assert save_model(broken, target).model_type == "NobodyKnowsForSequenceClassification"

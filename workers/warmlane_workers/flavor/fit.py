@@ -17,7 +17,8 @@ _NOWHERE = {"": "meta"}
 
 
 def check(checkpoint: Checkpoint, model_type: str, task: str, *, key_mapping: Mapping[str, str] | None = None) -> None:
-    """Whether a checkpoint would load. Not told of custom code, which does not run here, and of quantized weights.
+    """Whether a checkpoint would load. Not told of classes that the installed transformers does not have, whose code
+    would have to run, and of quantized weights.
 
     Args:
         model_type: class name of the model.
@@ -27,11 +28,12 @@ def check(checkpoint: Checkpoint, model_type: str, task: str, *, key_mapping: Ma
         SourceIncomplete: tensors are missing.
         SourceError: some have another shape, or the configuration makes no model.
     """
-    directory = checkpoint.directory
-    if custom_code.model_file(directory, model_type) is not None or "quantization_config" in checkpoint.config():
+    if not custom_code.is_native(model_type) or "quantization_config" in checkpoint.config():
         return
     try:
-        reading.read_model(directory, model_type, task, device_map=_NOWHERE, key_mapping=key_mapping, error=SourceError)
+        reading.read_model(
+            checkpoint.directory, model_type, task, device_map=_NOWHERE, key_mapping=key_mapping, error=SourceError
+        )
     except ArtifactIncomplete as exc:
         raise SourceIncomplete(f"{checkpoint.name}: {exc.message}", **exc.details) from exc
     except ArtifactDamaged as exc:
