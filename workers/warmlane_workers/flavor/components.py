@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from warmlane.errors import SourceError, SourceIncomplete, UnsupportedModel
 from warmlane_workers.flavor import adapters, custom_code, hub, reading
 from warmlane_workers.flavor.describe import Wishes
-from warmlane_workers.flavor.parts import Parts
+from warmlane_workers.flavor.parts import Parts, check_kind
 from warmlane_workers.flavor.source import Checkpoint
 from warmlane_workers.mlmodel import Artifact
 
@@ -31,7 +31,10 @@ def _read(name: str, part: Any, *, code: bool) -> Any:
         return part
     for path in part.directory.rglob("*"):  # whatever a reader may open
         part.resolve(path)
-    return reading.read_component(name, part.directory, trust_remote_code=code, error=SourceError)
+    found = reading.read_component(name, part.directory, trust_remote_code=code, error=SourceError)
+    if name == "processor":  # where a directory has none, transformers reads something else of it
+        check_kind(name, found)
+    return found
 
 
 def _check_code(parts: Parts, wishes: Wishes) -> None:

@@ -13,7 +13,6 @@ from warmlane.errors import (
     InvalidInput,
     PipelineMismatch,
     ReferenceImpossible,
-    SourceIncomplete,
     TaskConflict,
     TaskRequired,
     UnsupportedModel,
@@ -21,8 +20,9 @@ from warmlane.errors import (
 )
 from warmlane.model import dtype_name
 from warmlane.saving import INFERENCE_TASKS, check_inference_task, pipeline_task
-from warmlane_workers.flavor import custom_code, files, hub, reading, reference, source
-from warmlane_workers.flavor.parts import Parts
+from warmlane_workers.flavor import custom_code, files, hub, reference
+from warmlane_workers.flavor.architectures import infer_task
+from warmlane_workers.flavor.parts import Parts, check_complete
 from warmlane_workers.flavor.source import Checkpoint
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.pipelines import arguments
@@ -86,7 +86,7 @@ def describe(parts: Parts, components: Mapping[str, Any], wishes: Wishes) -> Art
         inference_task=wishes.task if wishes.task in INFERENCE_TASKS else None,
     )
     artifact = replace(artifact, pyfunc=_has_pyfunc(artifact))
-    _check_tokenizer(parts, task)
+    check_complete(parts.components, task)
     if parts.pipeline is not None and (given := arguments.dump(parts.pipeline)):
         artifact = replace(artifact, own={"pipeline": given})
     return _place(artifact, parts, components, wishes)
@@ -104,7 +104,8 @@ def _task(parts: Parts, asked: str | None) -> str:
         raise TaskConflict(f"task: the pipeline's task is {own!r}; leave it out, or give the same", field="task")
     found = own or below or parts.task
     if found is None and isinstance(parts.model, PreTrainedModel):
-        found = source.infer_task({"architectures": [type(parts.model).__name__]})
+        kind = parts.model.config.model_type
+        found = infer_task({"architectures": [type(parts.model).__name__], "model_type": kind})
     if found is None:
         raise TaskRequired("task: the source does not tell it; give one, e.g. 'text-classification'", field="task")
     task = canonical(found)
@@ -166,15 +167,6 @@ def _dtype(model: Checkpoint | PreTrainedModel) -> str | None:
         if found is not None:
             return found
     return None
-
-
-def _check_tokenizer(parts: Parts, task: str) -> None:
-    if getattr(pipeline_class(task), "_load_tokenizer", False) and not {"tokenizer", "processor"} & set(
-        parts.components
-    ):
-        raise SourceIncomplete(
-            f"{task} needs a tokenizer, and the source has none of {', '.join(reading.TOKENIZER_FILES)}"
-        )
 
 
 def _has_pyfunc(artifact: Artifact) -> bool:

@@ -125,7 +125,7 @@ def save_model(
     dtype = dtype_name(torch_dtype if dtype is None else dtype)
     report(0.0, "reading the source")
     wishes = Wishes(task, dtype, save_pretrained, check_weights, trust_remote_code, report)
-    lookup = Lookup(source_roots, revision, save_pretrained, trust_remote_code, report)
+    lookup = Lookup(source_roots, revision, save_pretrained, trust_remote_code, report, task=task)
     allowed = partial(inside, roots=source_roots)
     parts = resolve(transformers_model, processor, base_model_path, lookup)
     if isinstance(parts, Path):

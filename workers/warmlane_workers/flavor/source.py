@@ -14,7 +14,7 @@ from typing import Any
 
 from warmlane.errors import SourceError, SourceIncomplete
 from warmlane_workers.flavor import adapters, custom_code, files, hub, papers, reading, weights
-from warmlane_workers.flavor.architectures import infer_task as infer_task
+from warmlane_workers.flavor.architectures import infer_task
 from warmlane_workers.pipelines.registry import is_task, takes_processor
 
 
