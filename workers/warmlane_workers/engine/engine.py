@@ -108,31 +108,40 @@ class Engine:
     def _run(self, key: ModelKey, task: Task, rows: Sequence[Any], plan: Plan, context: JobContext) -> list[Any]:
         """The answer to each row. Outputs are finished as they come, so that a long job does not hold them all."""
         waiting: list[Row] = []
+        outputs: list[list[Any]] = []
+        places: dict[Future[Any], tuple[int, int]] = {}
         for index, row in enumerate(rows):
             if index and not index % _REPORT_ROWS:
                 context.report(0.0, f"preparing {index}/{len(rows)}")
-            prepared = task.prepare(row, plan)
-            waiting.append(Row(prepared, prepared.length))
-        pending: dict[Future[Any], int] = {row.future: index for index, row in enumerate(waiting)}
+            parts = [Row(part, part.length) for part in task.prepare(row, plan)]
+            outputs.append([None] * len(parts))
+            places |= {part.future: (index, number) for number, part in enumerate(parts)}
+            waiting += parts
+        left = [len(found) for found in outputs]
+        answers: list[Any] = [task.finish([], plan) if not count else None for count in left]
         budget = self.device.batch_tokens * task.budget_factor
         # The task object is part of the key: rows never meet those of an unloaded twin.
         lane = Lane((key, id(task), plan.group), lambda batch: task.forward(batch, plan), budget)
         self._batcher.submit(lane, waiting)
         del waiting  # the batcher lets go of each row when it has run
-        answers: list[Any] = [None] * len(rows)
         try:
-            while pending:
+            while places:
                 done = concurrent.futures.wait(
-                    pending, timeout=_WATCH_S, return_when=concurrent.futures.FIRST_EXCEPTION
+                    places, timeout=_WATCH_S, return_when=concurrent.futures.FIRST_EXCEPTION
                 ).done
                 for future in done:
-                    answers[pending.pop(future)] = task.finish(future.result(), plan)
-                if pending:
-                    ready = len(rows) - len(pending)
+                    index, number = places.pop(future)
+                    outputs[index][number] = future.result()
+                    left[index] -= 1
+                    if not left[index]:
+                        answers[index] = task.finish(outputs[index], plan)
+                        outputs[index] = []
+                if places:
+                    ready = left.count(0)
                     context.report(ready / len(rows), f"rows {ready}/{len(rows)}")
             return answers
         finally:
-            for future in pending:
+            for future in places:
                 future.cancel()
 
     def load(self, job: LoadJob, context: JobContext) -> dict[str, Any]:

@@ -10,20 +10,14 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from warmlane.errors import InputTooLong, InvalidParams, SchemaError
-from warmlane_workers.tasks.base import TRUNCATIONS, PipelineTask, Plan, Prepared
+from warmlane.errors import InputTooLong, InvalidParams
+from warmlane_workers.tasks.base import Plan, Prepared
+from warmlane_workers.tasks.pipeline import GENERATION
+from warmlane_workers.tasks.text import TRUNCATIONS, TextTask
 
 #: Parameters of the pipeline itself; all others are those of a generation configuration.
 _OWN = frozenset(
     {"return_full_text", "clean_up_tokenization_spaces", "prefix", "stop_sequence", "truncation", "add_special_tokens"}
-)
-#: Generation settings that are internal, would name code or files, or need objects that do not travel.
-_CLOSED = frozenset(
-    {
-        *("transformers_version", "generation_kwargs", "compile_config", "watermarking_config"),
-        *("cache_implementation", "cache_config", "constraints", "force_words_ids", "num_beam_groups"),
-        *("dola_layers", "token_healing", "is_assistant", "assistant_early_exit", "prompt_lookup_num_tokens"),
-    }
 )
 #: Settings that count a row's tokens or look at them, with the value that switches each off. Padding would count too.
 _SEES_PADDING: Mapping[str, Any] = {
@@ -43,15 +37,13 @@ _POSITIVE = ("temperature", "repetition_penalty", "top_p", "typical_p")
 #: Embeddings of positions, by the names that models give them. A model without one computes its positions.
 _POSITION_TABLES = ("wpe", "embed_positions", "position_embeddings")
 
-_DEFAULTS = GenerationConfig()  # type: ignore[no-untyped-call]
 
-
-class TextGeneration(PipelineTask):
+class TextGeneration(TextTask):
     """Result: a list of str, one a prompt. Parameters: those of a `GenerationConfig`, a few of the pipeline."""
 
     #: A step costs one token a row, whatever the prompt's length, so far more rows pay.
     budget_factor = 16
-    allowed = _OWN | {name for name in vars(_DEFAULTS) if not name.startswith("_")} - _CLOSED
+    allowed = _OWN | GENERATION
 
     def __init__(self, components: dict[str, Any], record: Mapping[str, Any] | None = None) -> None:
         super().__init__(components, record)
@@ -85,11 +77,6 @@ class TextGeneration(PipelineTask):
             return max(0, int(settings["max_length"]) - length)
         return int(self.pipeline._default_generation_config.max_new_tokens)
 
-    def prepare(self, row: Any, plan: Plan) -> Prepared:
-        if not isinstance(row, str):
-            raise SchemaError("a row is a str", field="inputs")
-        return super().prepare(row, plan)
-
     def check_length(self, length: int, plan: Plan) -> None:
         super().check_length(length, plan)
         new = self._new_tokens(plan, length)
@@ -118,7 +105,7 @@ class TextGeneration(PipelineTask):
     def _generate(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
         # `generate` must not see another batch's settings: the mappings of a plan are shared, so it gets copies.
         try:
-            output = self.pipeline.forward(self.collate(batch), **dict(plan.forward))
+            output = self.pipeline.forward(self._together(batch), **dict(plan.forward))
         except (ValueError, TypeError) as exc:
             if not plan.group:
                 raise
@@ -135,11 +122,13 @@ class TextGeneration(PipelineTask):
             for index, row in enumerate(batch)
         ]
 
-    def finish(self, output: Any, plan: Plan) -> Any:
-        return self.pipeline.postprocess(output, **plan.finish)[0]["generated_text"]
+    def _together(self, batch: Sequence[Prepared]) -> dict[str, Any]:
+        if len(batch) > 1:
+            return self.collate(batch)
+        return {name: value if isinstance(value, torch.Tensor) else [value] for name, value in batch[0].inputs.items()}
 
-    def assemble(self, answers: list[Any], single: bool) -> list[str]:
-        return answers
+    def finish(self, outputs: list[Any], plan: Plan) -> Any:
+        return self.pipeline.postprocess(outputs[0], **plan.finish)
 
 
 def _check_values(params: Mapping[str, Any]) -> None:
