@@ -5,13 +5,13 @@ from __future__ import annotations
 import concurrent.futures
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from warmlane.errors import ModelNotFound
+from warmlane.errors import ModelNotFound, SchemaError
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
 from warmlane.results import State, Table, WarmModel
@@ -33,6 +33,33 @@ logger = logging.getLogger(__name__)
 _WATCH_S = 1.0
 #: How often a long job does the same while its rows are prepared.
 _REPORT_ROWS = 256
+
+
+def framed(template: str | None, rows: Sequence[Any]) -> Sequence[Any]:
+    """Each row in a prompt template (the guide, "Saving Prompt Templates with Transformer Pipelines").
+
+    Raises:
+        SchemaError: a row that is no text.
+    """
+    if template is None:
+        return rows
+    if not all(isinstance(row, str) for row in rows):
+        raise SchemaError(
+            "inputs: the model frames each input in its prompt template, so a row is a str", field="inputs"
+        )
+    return [template.format(prompt=row) for row in rows]
+
+
+def effective(artifact: Artifact, params: Mapping[str, Any]) -> dict[str, Any]:
+    """A job's parameters over the defaults of the signature, over the configuration that was saved with the model.
+
+    Source: the guide, "Using model_config and Model Signature Params for Inference". MLflow leaves the configuration out
+    for conversations, and so do we.
+    """
+    config = {} if artifact.task == "conversational" else artifact.model_config
+    schema = (artifact.signature or {}).get("params") or ()
+    defaults = {param["name"]: param["default"] for param in schema if param.get("default") is not None}
+    return {**config, **defaults, **params}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +129,8 @@ class Engine:
             task = self._task(entry.value)
             single = not isinstance(job.inputs, list | Table)
             rows = job.inputs.rows() if isinstance(job.inputs, Table) else [job.inputs] if single else job.inputs
-            plan = task.plan(job.params)
+            rows = framed(artifact.prompt_template, rows)
+            plan = task.plan(effective(artifact, job.params))
             return task.assemble(self._run(key, task, rows, plan, context), single)
 
     def _run(self, key: ModelKey, task: Task, rows: Sequence[Any], plan: Plan, context: JobContext) -> list[Any]:

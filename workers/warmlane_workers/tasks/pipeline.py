@@ -1,9 +1,10 @@
-"""Tasks that a transformers pipeline answers, whatever its type: its own steps, taken apart, so that rows of many jobs meet
-on the device and each answer is what the bare pipeline gives to its row alone.
+"""Tasks that a transformers pipeline answers, whatever its type: its own steps, taken apart, so that rows of many jobs
+meet on the device and each answer is what the bare pipeline gives to its row alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,11 +12,11 @@ from typing import Any
 
 import torch
 from transformers import GenerationConfig
-from transformers.pipelines.base import ChunkPipeline
+from transformers.pipelines.base import ChunkPipeline, PipelineException
 from transformers.pipelines.pt_utils import PipelineIterator
 
 from warmlane import codec
-from warmlane.errors import InvalidParams
+from warmlane.errors import InvalidParams, MissingExtra, SchemaError
 from warmlane_workers.pipelines.build import build_pipeline
 from warmlane_workers.tasks.base import Plan, Prepared, Task
 from warmlane_workers.tasks.native import plain
@@ -34,6 +35,25 @@ _DEFAULTS = GenerationConfig()  # type: ignore[no-untyped-call]
 GENERATION = frozenset(name for name in vars(_DEFAULTS) if not name.startswith("_")) - CLOSED
 #: Arguments of a pipeline's steps that no caller gives.
 _NOT_PARAMETERS = frozenset({"self", "kwargs", "pipeline_parameters", "generate_kwargs", "tokenizer_kwargs", "timeout"})
+
+
+@contextlib.contextmanager
+def readable() -> Iterator[None]:
+    """What a pipeline's first step says of a row in its own errors.
+
+    Raises:
+        SchemaError: names the error's type, never the row.
+        MissingExtra: it needs a package that is not installed.
+    """
+    try:
+        yield
+    except ImportError as exc:
+        raise MissingExtra(f"this task needs a package that the worker lacks: {str(exc).strip()[:200]}") from exc
+    except (PipelineException, ValueError, TypeError, KeyError, IndexError, AttributeError, OSError) as exc:
+        raise SchemaError(
+            f"the pipeline cannot read a row ({type(exc).__name__}); see the inputs of its task in docs/predict.md",
+            field="inputs",
+        ) from exc
 
 
 class PipelineTask(Task):
@@ -99,13 +119,17 @@ class PipelineTask(Task):
 
     def prepare(self, row: Any, plan: Plan) -> list[Prepared]:
         taken = self.read(row, plan)
-        with self._lock:
-            made = self.pipeline.preprocess(taken, **plan.prepare)
-            items = list(made) if isinstance(self.pipeline, ChunkPipeline) else [made]
+        with self._lock, readable():
+            items = self.items(taken, plan)
         parts = [Prepared(dict(item), self.length(item)) for item in items]
         for part in parts:
             self.check_length(part.length, plan)
         return parts
+
+    def items(self, row: Any, plan: Plan) -> list[Mapping[str, Any]]:
+        """What the pipeline's first step makes of a row."""
+        made = self.pipeline.preprocess(row, **plan.prepare)
+        return list(made) if isinstance(self.pipeline, ChunkPipeline) else [made]
 
     def length(self, item: Mapping[str, Any]) -> int:
         """What a part counts in a batch: its tokens, or for sounds and pictures the thousandth of its numbers."""
@@ -121,7 +145,9 @@ class PipelineTask(Task):
         outputs: list[Any] = []
         for group in self.groups(batch):
             items = dict(group[0].inputs) if len(group) == 1 else self.collate(group)
-            found = PipelineIterator([items], self.pipeline.forward, dict(plan.forward), loader_batch_size=len(group))
+            found = PipelineIterator(  # type: ignore[no-untyped-call]
+                [items], self.pipeline.forward, dict(plan.forward), loader_batch_size=len(group)
+            )
             outputs += list(found)
         return outputs
 

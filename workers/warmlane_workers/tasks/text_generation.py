@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
 
 from warmlane.errors import InputTooLong, InvalidParams
 from warmlane_workers.tasks.base import Plan, Prepared
+from warmlane_workers.tasks.generation import check_values
 from warmlane_workers.tasks.pipeline import GENERATION
-from warmlane_workers.tasks.text import TRUNCATIONS, TextTask
+from warmlane_workers.tasks.text import TextTask
 
 #: Parameters of the pipeline itself; all others are those of a generation configuration.
 _OWN = frozenset(
@@ -31,9 +31,6 @@ _SEES_PADDING: Mapping[str, Any] = {
     "sequence_bias": None,
     "bad_words_ids": None,
 }
-#: Settings that are whole numbers with the least they may be, and those that are numbers above 0.
-_WHOLE = {"max_new_tokens": 1, "max_length": 1, "min_new_tokens": 0, "min_length": 0, "num_beams": 1, "top_k": 0}
-_POSITIVE = ("temperature", "repetition_penalty", "top_p", "typical_p")
 #: Embeddings of positions, by the names that models give them. A model without one computes its positions.
 _POSITION_TABLES = ("wpe", "embed_positions", "position_embeddings")
 
@@ -53,7 +50,7 @@ class TextGeneration(TextTask):
 
     def plan(self, params: Mapping[str, Any]) -> Plan:
         self.check_params(params)
-        _check_values(params)
+        check_values(params, _OWN)
         plan = super().plan(params)
         if params.get("stop_strings"):
             plan = replace(plan, forward={**plan.forward, "tokenizer": self.tokenizer})
@@ -129,30 +126,3 @@ class TextGeneration(TextTask):
 
     def finish(self, outputs: list[Any], plan: Plan) -> Any:
         return self.pipeline.postprocess(outputs[0], **plan.finish)
-
-
-def _check_values(params: Mapping[str, Any]) -> None:
-    """Refuse here what would else end in an error of the device thread.
-
-    Raises:
-        InvalidParams: names the parameter.
-    """
-    if params.get("num_return_sequences", 1) not in (1, None):
-        raise InvalidParams(
-            "params.num_return_sequences: a row has one output; send the prompt once for each sample you want",
-            field="params.num_return_sequences",
-        )
-    if params.get("truncation") not in TRUNCATIONS:
-        raise InvalidParams("params.truncation: true or false, or a tokenizer's strategy", field="params.truncation")
-    for name, least in _WHOLE.items():
-        value = params.get(name)
-        if value is not None and (type(value) is not int or value < least):
-            raise InvalidParams(f"params.{name}: a whole number from {least}", field=f"params.{name}")
-    for name in _POSITIVE:
-        value = params.get(name)
-        if value is not None and (type(value) not in (int, float) or not value > 0):
-            raise InvalidParams(f"params.{name}: a number above 0", field=f"params.{name}")
-    try:
-        GenerationConfig(**{name: value for name, value in params.items() if name not in _OWN})  # type: ignore[no-untyped-call]
-    except (TypeError, ValueError) as exc:
-        raise InvalidParams(f"params: transformers refuses these settings ({str(exc)[:200]})", field="params") from exc
