@@ -18,7 +18,7 @@ from warmlane.signature._given import check_parameter, check_signature
 from warmlane.signature._values import check_field, check_value, is_array
 from warmlane.signature.columns import Signature
 
-__all__ = ["DEFAULTS", "Signature", "check_inputs", "check_params", "check_signature", "default_signature"]
+__all__ = ["DEFAULTS", "Signature", "check_inputs", "check_params", "check_row", "check_signature", "default_signature"]
 
 #: Tasks whose single text may also be given as a dict of these keys.
 _TEXT_AS_DICT = {"text-classification": frozenset({"text", "text_pair"})}
@@ -68,6 +68,17 @@ def check_inputs(signature: Signature | None, task: str, inputs: Any) -> None:
         raise SchemaError("inputs: an empty list has no rows to predict", field="inputs")
     for index, row in enumerate(rows):
         place = f"inputs[{index}]" if isinstance(inputs, list | Table) else "inputs"
+        _check_row(columns, task, row, place)
+
+
+def check_row(signature: Signature | None, task: str, row: Any, place: str = "inputs") -> None:
+    """Refuse one row that is none of the model's signature, as `check_inputs` does.
+
+    Raises:
+        SchemaError: names the place and the column, never the value.
+    """
+    columns = signature.get("inputs") if signature else None
+    if columns:
         _check_row(columns, task, row, place)
 
 
