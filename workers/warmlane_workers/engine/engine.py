@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,51 +13,68 @@ from warmlane.errors import ModelNotFound, SchemaError
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
 from warmlane.results import State, Table, WarmModel
-from warmlane.signature import check_inputs, check_params
+from warmlane.signature import check_inputs, check_params, check_row
 from warmlane_workers import tasks
-from warmlane_workers.engine.batcher import Batcher, Lane, Row
+from warmlane_workers.engine.batcher import Batcher, Lane
 from warmlane_workers.engine.cache import Entry, WarmCache
 from warmlane_workers.engine.device import Device, measure
+from warmlane_workers.engine.rows import POLICIES, Rows
 from warmlane_workers.flavor.custom_code import check_worker
 from warmlane_workers.flavor.load import check_pipeline, load_components
 from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import ModelStore
-from warmlane_workers.tasks.base import Plan, Task
+from warmlane_workers.tasks.base import Plan, Prepared, Task
+from warmlane_workers.tasks.failures import assembled
+from warmlane_workers.tasks.raw import RawTask
 
 logger = logging.getLogger(__name__)
 
-#: How often a job that waits for the device looks whether it was cancelled, and says how far it is, in seconds.
-_WATCH_S = 1.0
-#: How often a long job does the same while its rows are prepared.
-_REPORT_ROWS = 256
 
-
-def framed(template: str | None, rows: Sequence[Any]) -> Sequence[Any]:
-    """Each row in a prompt template (the guide, "Saving Prompt Templates with Transformer Pipelines").
+def framed(template: str | None, row: Any) -> Any:
+    """A row in a prompt template (the guide, "Saving Prompt Templates with Transformer Pipelines").
 
     Raises:
         SchemaError: a row that is no text.
     """
     if template is None:
-        return rows
-    if not all(isinstance(row, str) for row in rows):
+        return row
+    if not isinstance(row, str):
         raise SchemaError(
             "inputs: the model frames each input in its prompt template, so a row is a str", field="inputs"
         )
-    return [template.format(prompt=row) for row in rows]
+    return template.format(prompt=row)
 
 
 def effective(artifact: Artifact, params: Mapping[str, Any]) -> dict[str, Any]:
     """A job's parameters over the defaults of the signature, over the configuration that was saved with the model.
 
-    Source: the guide, "Using model_config and Model Signature Params for Inference". MLflow leaves the configuration out
-    for conversations, and so do we.
+    Source: the guide, "Using model_config and Model Signature Params for Inference". MLflow leaves the configuration
+    out for conversations, and so do we.
     """
     config = {} if artifact.task == "conversational" else artifact.model_config
     schema = (artifact.signature or {}).get("params") or ()
     defaults = {param["name"]: param["default"] for param in schema if param.get("default") is not None}
     return {**config, **defaults, **params}
+
+
+def _check(job: PredictJob, artifact: Artifact) -> None:
+    """What can be known before the model is loaded; each row apart where rows fail alone.
+
+    Raises:
+        UnsupportedTask, SchemaError, InvalidParams: this model cannot answer it.
+    """
+    tasks.check(artifact.task)
+    if job.on_error == "job":
+        check_inputs(artifact.signature, artifact.task, job.inputs)
+    check_params(artifact.signature, job.params)
+
+
+def _read(row: Any, job: PredictJob, artifact: Artifact) -> Any:
+    """A row as the task takes it."""
+    if job.on_error == "row":
+        check_row(artifact.signature, artifact.task, row)
+    return framed(artifact.prompt_template, row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +91,20 @@ class ModelKey:
 
 @dataclass(eq=False)
 class Loaded:
-    """A model in memory. The task is made at the first predict, over the same weights."""
+    """A model in memory. Its tasks are made at the first predict that needs them, over the same weights."""
 
     artifact: Artifact
     components: dict[str, Any] = field(repr=False)
     dtype: str
     task: Task | None = field(default=None, repr=False)
+    raw: Task | None = field(default=None, repr=False)
 
 
 class Engine:
     """Loads, holds and runs models on one device. Handlers of the predict queue's jobs.
 
     Args:
-        source_roots: directories that an adapter's base must lie in which is referred to by its path.
+        source_roots: directories that files must lie in which a row names by their path, or an adapter as its base.
         trust_remote_code: whether the operator lets models run code of their own; a job has to ask for it as well.
         on_change: called when a model came or went.
     """
@@ -122,55 +138,28 @@ class Engine:
         """One output for each row of the job."""
         trust = check_worker(job.trust_remote_code, self._trust_remote_code)
         key, artifact = self._find(job.model, job.dtype, prefer_warm=True)
-        tasks.check(artifact.task)
-        check_inputs(artifact.signature, artifact.task, job.inputs)
-        check_params(artifact.signature, job.params)
+        raw = job.output == "raw"
+        if not raw:
+            _check(job, artifact)
+        single = not isinstance(job.inputs, list | Table)
+        rows = job.inputs.rows() if isinstance(job.inputs, Table) else [job.inputs] if single else job.inputs
         with self.cache.lease(key, lambda: self._load(key, artifact, context, trust=trust)) as entry:
-            task = self._task(entry.value)
-            single = not isinstance(job.inputs, list | Table)
-            rows = job.inputs.rows() if isinstance(job.inputs, Table) else [job.inputs] if single else job.inputs
-            rows = framed(artifact.prompt_template, rows)
-            plan = task.plan(effective(artifact, job.params))
-            return task.assemble(self._run(key, task, rows, plan, context), single)
+            task = self._raw(entry.value) if raw else self._task(entry.value)
+            plan = task.plan(job.params if raw else effective(artifact, job.params))
 
-    def _run(self, key: ModelKey, task: Task, rows: Sequence[Any], plan: Plan, context: JobContext) -> list[Any]:
-        """The answer to each row. Outputs are finished as they come, so that a long job does not hold them all."""
-        waiting: list[Row] = []
-        outputs: list[list[Any]] = []
-        places: dict[Future[Any], tuple[int, int]] = {}
-        for index, row in enumerate(rows):
-            if index and not index % _REPORT_ROWS:
-                context.report(0.0, f"preparing {index}/{len(rows)}")
-            parts = [Row(part, part.length) for part in task.prepare(row, plan)]
-            outputs.append([None] * len(parts))
-            places |= {part.future: (index, number) for number, part in enumerate(parts)}
-            waiting += parts
-        left = [len(found) for found in outputs]
-        answers: list[Any] = [task.finish([], plan) if not count else None for count in left]
-        budget = self.device.batch_tokens * task.budget_factor
+            def prepare(row: Any) -> list[Prepared]:
+                return task.prepare(row if raw else _read(row, job, artifact), plan)
+
+            policy = POLICIES[job.on_error](single, context)
+            lane = self._lane(key, task, plan)
+            waiting = Rows(rows, prepare, lambda outputs: task.finish(outputs, plan), policy, context)
+            answers = waiting.run(lambda parts: self._batcher.submit(lane, parts))
+            return assembled(task, answers, single, job.output)
+
+    def _lane(self, key: ModelKey, task: Task, plan: Plan) -> Lane:
         # The task object is part of the key: rows never meet those of an unloaded twin.
-        lane = Lane((key, id(task), plan.group), lambda batch: task.forward(batch, plan), budget)
-        self._batcher.submit(lane, waiting)
-        del waiting  # the batcher lets go of each row when it has run
-        try:
-            while places:
-                done = concurrent.futures.wait(
-                    places, timeout=_WATCH_S, return_when=concurrent.futures.FIRST_EXCEPTION
-                ).done
-                for future in done:
-                    index, number = places.pop(future)
-                    outputs[index][number] = future.result()
-                    left[index] -= 1
-                    if not left[index]:
-                        answers[index] = task.finish(outputs[index], plan)
-                        outputs[index] = []
-                if places:
-                    ready = left.count(0)
-                    context.report(ready / len(rows), f"rows {ready}/{len(rows)}")
-            return answers
-        finally:
-            for future in places:
-                future.cancel()
+        budget = self.device.batch_tokens * task.budget_factor
+        return Lane((key, id(task), plan.group), lambda batch: task.forward(batch, plan), budget)
 
     def load(self, job: LoadJob, context: JobContext) -> dict[str, Any]:
         """Warm a model; says what is in memory afterwards."""
@@ -272,6 +261,11 @@ class Engine:
             )
         return loaded.task
 
+    def _raw(self, loaded: Loaded) -> Task:
+        if loaded.raw is None:  # as above
+            loaded.raw = RawTask(loaded.components)
+        return loaded.raw
+
     def _types(self, loaded: Loaded, return_type: str) -> dict[str, str]:
         parts = {name: type(part).__name__ for name, part in loaded.components.items() if name != "task"}
         pipeline = getattr(loaded.task, "pipeline", None)
@@ -280,6 +274,6 @@ class Engine:
         return parts
 
     def _free(self, loaded: Loaded) -> None:
-        loaded.task = None
+        loaded.task = loaded.raw = None
         loaded.components.clear()
         self.device.release()
