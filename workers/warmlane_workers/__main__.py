@@ -42,11 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--devices", default="all", help="cpu, all, or numbers of GPUs such as 0,1 (all)")
     parser.add_argument("--trust-remote-code", action="store_true", help="let models run code of their own")
+    parser.add_argument("--url-inputs", action="store_true", help="let inputs be URLs, which the worker reads")
     for flag, (variable, metavar, text) in _FLAGS.items():
         parser.add_argument(flag, dest=variable, metavar=metavar, help=f"{text} [{variable}]")
     arguments = vars(parser.parse_args(argv))
     if arguments.pop("trust_remote_code"):
         os.environ["WARMLANE_TRUST_REMOTE_CODE"] = "1"
+    if arguments.pop("url_inputs"):
+        os.environ["WARMLANE_URL_INPUTS"] = "1"
     names = arguments.pop("devices")
     os.environ |= {variable: value for variable, value in arguments.items() if value is not None}
     configure_logging()

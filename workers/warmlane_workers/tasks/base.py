@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from warmlane_workers.tasks.reach import NOWHERE, Reach
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -40,6 +42,8 @@ class Task(ABC):
 
     #: Padded tokens that fit in a batch, relative to the device's budget.
     budget_factor: int = 1
+    #: What rows may name that lies outside of them: files, URLs.
+    reach: Reach = NOWHERE
 
     @abstractmethod
     def plan(self, params: Mapping[str, Any]) -> Plan:

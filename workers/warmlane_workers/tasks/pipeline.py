@@ -68,7 +68,7 @@ class PipelineTask(Task):
         self.model = self.pipeline.model
         self.tokenizer = self.pipeline.tokenizer
         # A fast tokenizer keeps its truncation and padding in itself and refuses to change them while it is in use.
-        self._lock = threading.Lock()
+        self._lock: contextlib.AbstractContextManager[Any] = threading.Lock()
 
     def plan(self, params: Mapping[str, Any]) -> Plan:
         self.check_params(params)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from warmlane.errors import SchemaError
 from warmlane_workers.tasks.base import Plan
+from warmlane_workers.tasks.labels import candidate_labels
 from warmlane_workers.tasks.text import TextTask
 
 _KEYS = frozenset({"sequences", "candidate_labels", "hypothesis_template"})
@@ -31,7 +31,11 @@ class ZeroShotClassification(TextTask):
         sequences = row["sequences"] if isinstance(row["sequences"], list) else [row["sequences"]]
         if not sequences or not all(isinstance(text, str) and text for text in sequences):
             raise SchemaError("sequences: a str that is not empty, or a list of such", field="inputs.sequences")
-        return {**row, "sequences": sequences, "candidate_labels": _labels(row.get("candidate_labels", labels))}
+        return {
+            **row,
+            "sequences": sequences,
+            "candidate_labels": candidate_labels(row.get("candidate_labels", labels)),
+        }
 
     def items(self, row: Any, plan: Plan) -> list[Mapping[str, Any]]:
         options = {**plan.prepare, "candidate_labels": row["candidate_labels"]}
@@ -47,22 +51,3 @@ class ZeroShotClassification(TextTask):
                 answers.append(self.pipeline.postprocess(parts, **plan.finish))
                 parts = []
         return answers[0] if len(answers) == 1 else answers
-
-
-def _labels(value: Any) -> list[str]:
-    if isinstance(value, str):
-        value = _json_list(value) or [label.strip() for label in value.split(",") if label.strip()]
-    if not isinstance(value, list) or not value or not all(isinstance(label, str) and label for label in value):
-        raise SchemaError(
-            "candidate_labels: a list of str, such a list as JSON, or labels between commas",
-            field="inputs.candidate_labels",
-        )
-    return value
-
-
-def _json_list(text: str) -> list[Any] | None:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return None
-    return found if isinstance(found, list) else None
