@@ -108,6 +108,7 @@ class WorkerProcess:
             found,
             source_roots=settings.source_roots,
             trust_remote_code=settings.trust_remote_code,
+            url_inputs=settings.url_inputs,
             on_change=self._presence.beat,
         )
         unload = Unload(store, self._client, names, self._worker_id, self._engine.unload)

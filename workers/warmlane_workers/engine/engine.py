@@ -27,6 +27,7 @@ from warmlane_workers.modelstore import ModelStore
 from warmlane_workers.tasks.base import Plan, Prepared, Task
 from warmlane_workers.tasks.failures import assembled
 from warmlane_workers.tasks.raw import RawTask
+from warmlane_workers.tasks.reach import Reach
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +107,7 @@ class Engine:
     Args:
         source_roots: directories that files must lie in which a row names by their path, or an adapter as its base.
         trust_remote_code: whether the operator lets models run code of their own; a job has to ask for it as well.
+        url_inputs: whether the operator lets rows be URLs.
         on_change: called when a model came or went.
     """
 
@@ -116,12 +118,14 @@ class Engine:
         *,
         source_roots: tuple[Path, ...],
         trust_remote_code: bool,
+        url_inputs: bool = False,
         on_change: Callable[[], None],
     ) -> None:
         self._store = store
         self.device = device
         self._source_roots = source_roots
         self._trust_remote_code = trust_remote_code
+        self._reach = Reach(tuple(root.resolve() for root in source_roots), url_inputs)
         self._batcher = Batcher(device.streams, device.share_cores)
         self.cache: WarmCache[ModelKey, Loaded] = WarmCache(device.cache_bytes, self._free, on_change)
         #: (name, version) -> the type in which predict serves it when a job does not say.
@@ -257,7 +261,7 @@ class Engine:
         if loaded.task is None:
             # Two threads may both make one; either is right, and the weights are shared.
             loaded.task = tasks.implementation(
-                loaded.artifact.task, loaded.components, loaded.artifact.own.get("pipeline")
+                loaded.artifact.task, loaded.components, loaded.artifact.own.get("pipeline"), self._reach
             )
         return loaded.task
 
