@@ -28,6 +28,7 @@ _FLAGS = {
     "--threads": ("WARMLANE_THREADS", "N", "jobs taken at a time by each worker (64)"),
     "--cache-bytes": ("WARMLANE_CACHE_BYTES", "N", "budget of the warm cache (half of the RAM, 0.8 of a GPU)"),
     "--batch-tokens": ("WARMLANE_BATCH_TOKENS", "N", "padded tokens in a batch (512 on a CPU, 16384 on a GPU)"),
+    "--conversation-ttl": ("WARMLANE_CONVERSATION_TTL", "S", "how long a conversation waits for its next turn (86400)"),
     "--drain-timeout": ("WARMLANE_DRAIN_TIMEOUT", "S", "how long a drain waits for running jobs (600)"),
     "--log-level": ("WARMLANE_LOG_LEVEL", "LEVEL", "DEBUG, INFO, WARNING or ERROR (INFO)"),
 }

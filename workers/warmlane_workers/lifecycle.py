@@ -72,6 +72,14 @@ class JobContext:
         """Say what happens, and hear nothing: for a load, which other jobs wait for whatever becomes of this one."""
         self._send(state, Progress(0.0, phase))
 
+    def ask(self, op: Op[R]) -> R:
+        """Ask the store for more than a report.
+
+        Raises:
+            ServerUnreachable: it does not answer.
+        """
+        return self._store.run(op)
+
     def _send(self, state: State, progress: Progress) -> bool:
         """Whether the job should stop. A report that cannot be delivered is dropped: the job goes on."""
         try:

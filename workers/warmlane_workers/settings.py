@@ -12,6 +12,9 @@ from warmlane.errors import ConfigurationError
 from warmlane.keys import QUEUES
 from warmlane.settings import Settings, number
 
+#: How long a conversation waits for its next turn, in seconds.
+CONVERSATION_TTL_S = 24 * 3600
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
@@ -30,6 +33,7 @@ class WorkerSettings:
         trust_remote_code: whether custom code of models may run here at all (`WARMLANE_TRUST_REMOTE_CODE`); a job has
             to ask for it as well.
         url_inputs: whether rows may be URLs, which the worker then reads from its own network (`WARMLANE_URL_INPUTS`).
+        conversation_ttl_s: how long a conversation waits for its next turn (`WARMLANE_CONVERSATION_TTL`).
         drain_timeout_s: how long a drain waits for jobs that run (`WARMLANE_DRAIN_TIMEOUT`).
     """
 
@@ -44,6 +48,7 @@ class WorkerSettings:
     batch_tokens: int = 0
     trust_remote_code: bool = False
     url_inputs: bool = False
+    conversation_ttl_s: int = CONVERSATION_TTL_S
     drain_timeout_s: float = 600.0
 
     @classmethod
@@ -67,6 +72,7 @@ class WorkerSettings:
             "batch_tokens": _whole(env, "WARMLANE_BATCH_TOKENS", 0),
             "trust_remote_code": _flag(env, "WARMLANE_TRUST_REMOTE_CODE"),
             "url_inputs": _flag(env, "WARMLANE_URL_INPUTS"),
+            "conversation_ttl_s": _whole(env, "WARMLANE_CONVERSATION_TTL", CONVERSATION_TTL_S, minimum=1),
             "drain_timeout_s": number(env, "WARMLANE_DRAIN_TIMEOUT", 600),
         }
         values |= {name: value for name, value in overrides.items() if value is not None}

@@ -44,12 +44,20 @@ def _is_picture(value: Any) -> bool:
     )
 
 
+def _is_talk(value: Any) -> bool:
+    """The messages of a conversation, one of them, or what goes on with one: a dict of text or messages and its id."""
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(message, dict) and "role" in message for message in value)
+    return isinstance(value, dict) and not {"role", "text", "messages"}.isdisjoint(value)
+
+
 def _is_table(value: Any) -> bool:
     return isinstance(value, dict | Table) or is_dataframe(value)
 
 
 #: (task, key or None) -> the type of the guide's signature, and what the guide's table lets stand for it.
 _ALSO: Mapping[tuple[str, str | None], tuple[str, Callable[[Any], bool]]] = {
+    ("conversational", None): ("string", _is_talk),
     ("feature-extraction", "input"): ("string", _is_texts),
     ("table-question-answering", "query"): ("string", _is_texts),
     ("table-question-answering", "table"): ("string", _is_table),

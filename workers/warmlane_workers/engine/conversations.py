@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from warmlane import codec
 from warmlane.conversation import ReadConversation, WriteConversation
 from warmlane.errors import ConversationMoved, InvalidParams, SchemaError
+from warmlane.jobs import PredictJob
 from warmlane.results import Table
-from warmlane.store import RedisStore
+from warmlane_workers.engine.rows import OnError
+from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.tasks.conversational import Continued, shortened
+from warmlane_workers.tasks.failures import Failed
 
 #: The name of a row's key, and of a job's parameter for its only row.
 ID = "conversation_id"
@@ -24,27 +28,26 @@ MAX_MESSAGES = 200
 MAX_BYTES = 256 * 1024
 
 
-def read_job(inputs: Any, params: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """A job's inputs with its conversation's id in its row, and the other parameters.
+def read_job(job: PredictJob) -> PredictJob:
+    """A job with its conversation's id in its row, where the parameters name one.
 
-    A flat list of messages is one conversation and not one for each message.
+    A flat list of messages is one conversation, and not one for each message.
 
     Raises:
         InvalidParams: an id for more than one row.
     """
-    rest = dict(params)
-    row = {"messages": inputs} if _is_chat(inputs) else inputs
-    if ID not in rest:
-        return row, rest
-    if isinstance(row, Table) or (isinstance(row, list) and len(row) != 1):
+    inputs = {"messages": job.inputs} if _is_chat(job.inputs) else job.inputs
+    if ID not in job.params:
+        return replace(job, inputs=inputs)
+    rows = inputs if isinstance(inputs, list) else [inputs]
+    if isinstance(inputs, Table) or len(rows) != 1:
         raise InvalidParams(
             f"params.{ID}: names one conversation; give each row its own, as a dict of 'text' and '{ID}'",
             field=f"params.{ID}",
         )
-    given = rest.pop(ID)
-    only = row[0] if isinstance(row, list) else row
-    named = {**(only if isinstance(only, dict) else {_key(only): only}), ID: given}
-    return [named] if isinstance(row, list) else named, rest
+    row = rows[0] if isinstance(rows[0], dict) else {_key(rows[0]): rows[0]}
+    row, params = {**row, ID: job.params[ID]}, {name: job.params[name] for name in job.params if name != ID}
+    return replace(job, inputs=[row] if isinstance(inputs, list) else row, params=params)
 
 
 def _is_chat(inputs: Any) -> bool:
@@ -63,11 +66,10 @@ class Talks:
         ttl_s: how long a conversation waits for its next turn.
     """
 
-    def __init__(self, store: RedisStore, ttl_s: int, model: str, job_id: str) -> None:
-        self._store = store
-        self._ttl_s = ttl_s
+    def __init__(self, context: JobContext, model: str, ttl_s: int) -> None:
+        self._context = context
         self._model = model
-        self._job_id = job_id
+        self._ttl_s = ttl_s
         self._turns: dict[str, tuple[int, int]] = {}  # id -> the number of its turn, how many new messages
 
     def read(self, row: Any) -> Any:
@@ -90,38 +92,44 @@ class Talks:
                 "is answered",
                 field=f"inputs.{ID}",
             )
-        turns, job, body = self._store.run(ReadConversation(self._model, name, self._ttl_s))
-        kept = codec.decode("conversation", body) if body else {"messages": [], "before": 0}
+        turns, job, body = self._context.ask(ReadConversation(self._model, name, self._ttl_s))
+        kept: dict[str, Any] = codec.decode("conversation", body) if body else {"messages": [], "before": 0}
         said = kept["messages"]
-        if job == self._job_id:  # an attempt before this one came so far and no farther
+        if job == self._context.job_id:  # an attempt before this one came so far and no farther
             turns, said = turns - 1, said[: kept["before"]]
         self._turns[name] = turns + 1, len(new)
         return Continued(said, new)
 
-    def keep(self, row: Any, answer: Sequence[Mapping[str, str]]) -> None:
-        """Keep what was said, if the row names a conversation.
-
-        Args:
-            answer: all messages, the assistant's last.
-
-        Raises:
-            ConversationMoved: another job took this turn meanwhile.
+    def keep(self, rows: Sequence[Any], answers: list[Any], on_error: OnError) -> None:
+        """Keep what was said in the rows that name a conversation and have an answer: all messages, the assistant's
+        last. What another job has gone on with meanwhile is kept as that job left it, and the row fails.
         """
-        name = row.get(ID) if isinstance(row, dict) else None
-        if name is None:
-            return
+        for index, (row, answer) in enumerate(zip(rows, answers, strict=True)):
+            if isinstance(row, dict) and row.get(ID) is not None and not isinstance(answer, Failed):
+                try:
+                    self._keep(row[ID], answer)
+                except ConversationMoved as exc:
+                    answers[index] = on_error(index, exc)
+
+    def _keep(self, name: str, answer: Sequence[Mapping[str, str]]) -> None:
         turn, new = self._turns[name]
-        messages = list(answer)
-        while len(messages) > MAX_MESSAGES or _bytes(messages) > MAX_BYTES:
-            fewer = shortened(messages, len(messages) - new - 1)
-            if len(fewer) == len(messages):
-                break
-            messages = fewer
-        body = codec.encode("conversation", {"messages": messages, "before": max(0, len(messages) - new - 1)})
-        if not self._store.run(WriteConversation(self._model, name, turn, self._job_id, body, self._ttl_s)):
+        messages = _bounded(answer, new + 1)
+        body = codec.encode("conversation", {"messages": messages, "before": len(messages) - new - 1})
+        if not self._context.ask(WriteConversation(self._model, name, turn, self._context.job_id, body, self._ttl_s)):
             raise ConversationMoved(
                 "another job answered this conversation meanwhile; wait for each answer before you say more"
             )
+
+
+def _bounded(messages: Sequence[Mapping[str, str]], newest: int) -> list[Mapping[str, str]]:
+    """Messages without the oldest turns, within the bounds; the newest stay in any case."""
+    kept = list(messages)
+    while len(kept) > MAX_MESSAGES or _bytes(kept) > MAX_BYTES:
+        fewer = shortened(kept, len(kept) - newest)
+        if len(fewer) == len(kept):
+            break
+        kept = fewer
+    return kept
 
 
 def _new(row: Mapping[str, Any]) -> list[Any]:

@@ -4,78 +4,34 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from warmlane.errors import ModelNotFound, SchemaError
+from warmlane.errors import ModelNotFound
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
 from warmlane.results import State, Table, WarmModel
-from warmlane.signature import check_inputs, check_params, check_row
 from warmlane_workers import tasks
 from warmlane_workers.engine.batcher import Batcher, Lane
 from warmlane_workers.engine.cache import Entry, WarmCache
+from warmlane_workers.engine.conversations import Talks, read_job
 from warmlane_workers.engine.device import Device, measure
+from warmlane_workers.engine.reading import check_job, effective, read_row
 from warmlane_workers.engine.rows import POLICIES, Rows
 from warmlane_workers.flavor.custom_code import check_worker
 from warmlane_workers.flavor.load import check_pipeline, load_components
 from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import ModelStore
+from warmlane_workers.settings import CONVERSATION_TTL_S
 from warmlane_workers.tasks.base import Plan, Prepared, Task
 from warmlane_workers.tasks.failures import assembled
 from warmlane_workers.tasks.raw import RawTask
 from warmlane_workers.tasks.reach import Reach
 
 logger = logging.getLogger(__name__)
-
-
-def framed(template: str | None, row: Any) -> Any:
-    """A row in a prompt template (the guide, "Saving Prompt Templates with Transformer Pipelines").
-
-    Raises:
-        SchemaError: a row that is no text.
-    """
-    if template is None:
-        return row
-    if not isinstance(row, str):
-        raise SchemaError(
-            "inputs: the model frames each input in its prompt template, so a row is a str", field="inputs"
-        )
-    return template.format(prompt=row)
-
-
-def effective(artifact: Artifact, params: Mapping[str, Any]) -> dict[str, Any]:
-    """A job's parameters over the defaults of the signature, over the configuration that was saved with the model.
-
-    Source: the guide, "Using model_config and Model Signature Params for Inference". MLflow leaves the configuration
-    out for conversations, and so do we.
-    """
-    config = {} if artifact.task == "conversational" else artifact.model_config
-    schema = (artifact.signature or {}).get("params") or ()
-    defaults = {param["name"]: param["default"] for param in schema if param.get("default") is not None}
-    return {**config, **defaults, **params}
-
-
-def _check(job: PredictJob, artifact: Artifact) -> None:
-    """What can be known before the model is loaded; each row apart where rows fail alone.
-
-    Raises:
-        UnsupportedTask, SchemaError, InvalidParams: this model cannot answer it.
-    """
-    tasks.check(artifact.task)
-    if job.on_error == "job":
-        check_inputs(artifact.signature, artifact.task, job.inputs)
-    check_params(artifact.signature, job.params)
-
-
-def _read(row: Any, job: PredictJob, artifact: Artifact) -> Any:
-    """A row as the task takes it."""
-    if job.on_error == "row":
-        check_row(artifact.signature, artifact.task, row)
-    return framed(artifact.prompt_template, row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +50,7 @@ class ModelKey:
 class Loaded:
     """A model in memory. Its tasks are made at the first predict that needs them, over the same weights."""
 
+    name: str
     artifact: Artifact
     components: dict[str, Any] = field(repr=False)
     dtype: str
@@ -108,6 +65,7 @@ class Engine:
         source_roots: directories that files must lie in which a row names by their path, or an adapter as its base.
         trust_remote_code: whether the operator lets models run code of their own; a job has to ask for it as well.
         url_inputs: whether the operator lets rows be URLs.
+        conversation_ttl_s: how long a conversation waits for its next turn.
         on_change: called when a model came or went.
     """
 
@@ -119,12 +77,14 @@ class Engine:
         source_roots: tuple[Path, ...],
         trust_remote_code: bool,
         url_inputs: bool = False,
+        conversation_ttl_s: int = CONVERSATION_TTL_S,
         on_change: Callable[[], None],
     ) -> None:
         self._store = store
         self.device = device
         self._source_roots = source_roots
         self._trust_remote_code = trust_remote_code
+        self._conversation_ttl_s = conversation_ttl_s
         self._reach = Reach(tuple(root.resolve() for root in source_roots), url_inputs)
         self._batcher = Batcher(device.streams, device.share_cores)
         self.cache: WarmCache[ModelKey, Loaded] = WarmCache(device.cache_bytes, self._free, on_change)
@@ -143,8 +103,11 @@ class Engine:
         trust = check_worker(job.trust_remote_code, self._trust_remote_code)
         key, artifact = self._find(job.model, job.dtype, prefer_warm=True)
         raw = job.output == "raw"
+        talks = None
+        if artifact.task == "conversational" and not raw:
+            job, talks = read_job(job), Talks(context, key.name, self._conversation_ttl_s)
         if not raw:
-            _check(job, artifact)
+            check_job(artifact, job)
         single = not isinstance(job.inputs, list | Table)
         rows = job.inputs.rows() if isinstance(job.inputs, Table) else [job.inputs] if single else job.inputs
         with self.cache.lease(key, lambda: self._load(key, artifact, context, trust=trust)) as entry:
@@ -152,12 +115,15 @@ class Engine:
             plan = task.plan(job.params if raw else effective(artifact, job.params))
 
             def prepare(row: Any) -> list[Prepared]:
-                return task.prepare(row if raw else _read(row, job, artifact), plan)
+                read = row if raw else read_row(artifact, job, row)
+                return task.prepare(talks.read(read) if talks else read, plan)
 
             policy = POLICIES[job.on_error](single, context)
             lane = self._lane(key, task, plan)
             waiting = Rows(rows, prepare, lambda outputs: task.finish(outputs, plan), policy, context)
             answers = waiting.run(lambda parts: self._batcher.submit(lane, parts))
+            if talks:
+                talks.keep(rows, answers, policy)
             return assembled(task, answers, single, job.output)
 
     def _lane(self, key: ModelKey, task: Task, plan: Plan) -> Lane:
@@ -240,7 +206,7 @@ class Engine:
         context.tell(State.LOADING, "loading")
         logger.info("loading %s as %s", key, key.dtype, extra={"action": "load", "job_id": context.job_id})
         if not artifact.model_type:  # a diagnostic task has no model
-            return Loaded(artifact, {"task": artifact.task}, ""), 0
+            return Loaded(str(key), artifact, {"task": artifact.task}, ""), 0
         try:
             components = load_components(
                 self._store.path(key.name, key.version),
@@ -255,14 +221,18 @@ class Engine:
             self._store.resolve(ModelRef(key.name, key.version))
         model = components["model"]
         context.tell(State.RUNNING, "running")
-        return Loaded(artifact, components, str(model.dtype).removeprefix("torch.")), measure(model)
+        return Loaded(str(key), artifact, components, str(model.dtype).removeprefix("torch.")), measure(model)
 
     def _task(self, loaded: Loaded) -> Task:
         if loaded.task is None:
             # Two threads may both make one; either is right, and the weights are shared.
-            loaded.task = tasks.implementation(
-                loaded.artifact.task, loaded.components, loaded.artifact.own.get("pipeline"), self._reach
-            )
+            artifact, components = loaded.artifact, loaded.components
+            record = artifact.own.get("pipeline")
+            if artifact.inference_task is None:
+                loaded.task = tasks.implementation(artifact.task, components, record, self._reach)
+            else:
+                name = artifact.source_name or loaded.name
+                loaded.task = tasks.inference(artifact.inference_task, components, record, name)
         return loaded.task
 
     def _raw(self, loaded: Loaded) -> Task:

@@ -17,7 +17,7 @@ _ROLES = ("user", "assistant", "system")
 
 @dataclass(frozen=True, slots=True)
 class Continued:
-    """A row that goes on with a conversation. Of what was `said` the oldest may be left out; all that is `new` counts."""
+    """A row that goes on with a conversation. Of what was `said` the oldest may be left out."""
 
     said: Sequence[Mapping[str, str]]
     new: Sequence[Mapping[str, str]]
