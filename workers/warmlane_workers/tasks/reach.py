@@ -123,7 +123,7 @@ def fetch(url: str) -> bytes:
                 data, onward = _answer(client, place, deadline)
                 if onward is None:
                     return data
-                if onward.host != place.host and not _public(onward.host):
+                if onward.host and onward.host != place.host and not _public(onward.host):
                     raise SchemaError("the URL of a row leads on to a private address", field="inputs")
                 place = onward
     except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as exc:
@@ -146,7 +146,7 @@ def _answer(client: httpx.Client, place: httpx.URL, deadline: float) -> tuple[by
             if len(data) > MAX_BYTES:
                 raise SchemaError(f"the URL of a row holds more than {MAX_BYTES} bytes", field="inputs")
             if time.monotonic() > deadline:
-                raise SchemaError(f"the URL of a row takes longer than {FETCH_S:.0f} s", field="inputs")
+                raise SchemaError(f"the URL of a row takes longer than {FETCH_S} s", field="inputs")
     return bytes(data), None
 
 
