@@ -12,7 +12,7 @@ from warmlane_workers.pipelines.registry import is_task
 from warmlane_workers.tasks.base import Task
 from warmlane_workers.tasks.reach import NOWHERE, Reach
 
-#: Task -> the class that answers it; any other task of transformers is answered by `PipelineTask`, in native mode.
+#: Task -> the class that answers it; any other task of transformers is answered by `AnyTask`, in native mode.
 TASKS = {
     "text-classification": "warmlane_workers.tasks.text_classification:TextClassification",
     "token-classification": "warmlane_workers.tasks.token_classification:TokenClassification",
@@ -29,6 +29,7 @@ TASKS = {
     "audio-classification": "warmlane_workers.tasks.audio:AudioClassification",
     "zero-shot-audio-classification": "warmlane_workers.tasks.audio:ZeroShotAudioClassification",
     "image-classification": "warmlane_workers.tasks.image:ImageClassification",
+    "table-question-answering": "warmlane_workers.tasks.table:TableQuestionAnswering",
     "echo": "warmlane_workers.tasks.echo:Echo",
 }
 #: Inference task -> the class that answers in OpenAI's shapes, over the pipeline of the task below it.
@@ -37,7 +38,7 @@ OPENAI = {
     "llm/v1/completions": "warmlane_workers.tasks.openai.generation:Completions",
     "llm/v1/embeddings": "warmlane_workers.tasks.openai.embeddings:Embeddings",
 }
-_ANY = "warmlane_workers.tasks.pipeline:PipelineTask"
+_ANY = "warmlane_workers.tasks.anything:AnyTask"
 
 
 def check(task: str) -> None:

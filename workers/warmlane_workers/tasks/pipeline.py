@@ -17,7 +17,7 @@ from transformers.pipelines.pt_utils import PipelineIterator
 
 from warmlane import codec
 from warmlane.errors import InvalidParams, MissingExtra, SchemaError
-from warmlane_workers.pipelines.build import build_pipeline
+from warmlane_workers.pipelines.build import build_pipeline, lacking
 from warmlane_workers.tasks.base import Plan, Prepared, Task
 from warmlane_workers.tasks.native import plain
 from warmlane_workers.tasks.outputs import guide_output, has_shape
@@ -48,7 +48,7 @@ def readable() -> Iterator[None]:
     try:
         yield
     except ImportError as exc:
-        raise MissingExtra(f"this task needs a package that the worker lacks: {str(exc).strip()[:200]}") from exc
+        raise MissingExtra(f"this task needs a package that the worker lacks: {lacking(exc)}") from exc
     except (PipelineException, ValueError, TypeError, KeyError, IndexError, AttributeError, OSError) as exc:
         raise SchemaError(
             f"the pipeline cannot read a row ({type(exc).__name__}); see the inputs of its task in docs/predict.md",
