@@ -33,7 +33,7 @@ _MAX_CHANNELS = 8
 #: What FFmpeg may take a row for. Without this list it could be a play list, which names files of the worker.
 _CONTAINERS = "wav,w64,aiff,au,flac,mp3,ogg,mov,aac,ac3,amr,asf,caf,matroska"
 #: What Pillow may take a row for; others call programs of the system.
-_PICTURES = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+_PICTURES = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 
 
 def sound(value: Any, rate: int, *, given: int | None = None, reach: Reach = NOWHERE) -> Samples:
