@@ -65,7 +65,10 @@ class Served:
 
     def predict(self, name: str, inputs: Any, **params: Any) -> Any:
         """What a predict job answers, in single precision."""
-        job = PredictJob(model=name, inputs=inputs, params=params, dtype="float32")
+        return self.answer(PredictJob(model=name, inputs=inputs, params=params, dtype="float32"))
+
+    def answer(self, job: PredictJob) -> Any:
+        """What a predict job answers."""
         return self._engine.predict(job, JobContext(_Records(), "0" * 32, 1))  # type: ignore[arg-type]
 
     def at_once(self, name: str, jobs: Sequence[Any], **params: Any) -> list[Any]:

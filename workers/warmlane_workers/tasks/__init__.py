@@ -30,6 +30,7 @@ TASKS = {
     "zero-shot-audio-classification": "warmlane_workers.tasks.audio:ZeroShotAudioClassification",
     "image-classification": "warmlane_workers.tasks.image:ImageClassification",
     "table-question-answering": "warmlane_workers.tasks.table:TableQuestionAnswering",
+    "video-classification": "warmlane_workers.tasks.video:VideoClassification",
     "echo": "warmlane_workers.tasks.echo:Echo",
 }
 #: Inference task -> the class that answers in OpenAI's shapes, over the pipeline of the task below it.

@@ -15,7 +15,7 @@ from warmlane.results import NDArray
 from warmlane_workers.tasks import media
 from warmlane_workers.tasks.base import Plan, Prepared
 from warmlane_workers.tasks.calls import Call, told
-from warmlane_workers.tasks.pipeline import GENERATION, PipelineTask, readable
+from warmlane_workers.tasks.pipeline import GENERATION, PipelineTask, installed, readable
 
 #: Tasks whose row may be a picture, and no dict around it.
 _PICTURES = frozenset(
@@ -99,10 +99,11 @@ class AnyTask(PipelineTask):
         found = [output for _, output in outputs]
         steps = outputs[0][0].finish
         chunked = isinstance(self.pipeline, ChunkPipeline)
-        return self.pipeline.postprocess(found if chunked else found[0], **steps)
+        with installed():
+            return self.pipeline.postprocess(found if chunked else found[0], **steps)
 
     def _media(self, value: Any, name: str = "") -> Any:
-        if name in ("image", "images"):
+        if name in ("image", "images") or (name == "inputs" and self.task in _PICTURES):
             return self._pictures(value)
         if name in ("audio", "audios"):
             return self._sound(value)

@@ -54,4 +54,6 @@ class FeatureExtraction(TextTask):
         return features
 
     def assemble(self, answers: list[Any], single: bool, output: str | None = None) -> Any:
+        if output == "native":  # the pipeline answers a text as a batch of one
+            answers = [answer[None] for answer in answers]
         return answers[0] if single else answers

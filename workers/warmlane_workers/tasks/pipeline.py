@@ -38,6 +38,19 @@ _NOT_PARAMETERS = frozenset({"self", "kwargs", "pipeline_parameters", "generate_
 
 
 @contextlib.contextmanager
+def installed() -> Iterator[None]:
+    """Around a pipeline's own steps, some of which import what they need when they run.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        yield
+    except ImportError as exc:
+        raise MissingExtra(f"this task needs a package that the worker lacks: {lacking(exc)}") from exc
+
+
+@contextlib.contextmanager
 def readable() -> Iterator[None]:
     """What a pipeline's first step says of a row in its own errors.
 
@@ -46,9 +59,8 @@ def readable() -> Iterator[None]:
         MissingExtra: it needs a package that is not installed.
     """
     try:
-        yield
-    except ImportError as exc:
-        raise MissingExtra(f"this task needs a package that the worker lacks: {lacking(exc)}") from exc
+        with installed():
+            yield
     except (PipelineException, ValueError, TypeError, KeyError, IndexError, AttributeError, OSError) as exc:
         raise SchemaError(
             f"the pipeline cannot read a row ({type(exc).__name__}); see the inputs of its task in docs/predict.md",
