@@ -31,16 +31,28 @@ def _is_texts(value: Any) -> bool:
 
 
 def _is_sound(value: Any) -> bool:
-    """A file, or where it is to be read from; or samples, in a dict with their rate."""
-    return isinstance(value, str | bytes | dict) or is_array(value)
+    """A file, or where it is to be read from; or samples, perhaps with their rate; or one of them as a table's row."""
+    if isinstance(value, dict) and "sampling_rate" in value:
+        samples = value.get("raw", value.get("array"))
+        return is_array(samples) or isinstance(samples, list)
+    return _is_file(value) or is_array(value) or _is_cell(value, _is_sound)
 
 
 def _is_picture(value: Any) -> bool:
     """A file, or where it is to be read from; or pixels; or one of them as a table's row."""
+    return _is_file(value) or is_array(value) or _is_cell(value, _is_picture)
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, str | bytes)
+
+
+def _is_cell(value: Any, check: Callable[[Any], bool]) -> bool:
+    """The row of a table with one column."""
     return (
-        isinstance(value, str | bytes)
-        or is_array(value)
-        or (isinstance(value, dict) and len(value) == 1 and _is_picture(next(iter(value.values()))))
+        isinstance(value, dict)
+        and len(value) == 1
+        and all(not isinstance(cell, dict) and check(cell) for cell in value.values())
     )
 
 
@@ -58,19 +70,15 @@ def _is_table(value: Any) -> bool:
 #: (task, key or None) -> the type of the guide's signature, and what the guide's table lets stand for it.
 _ALSO: Mapping[tuple[str, str | None], tuple[str, Callable[[Any], bool]]] = {
     ("conversational", None): ("string", _is_talk),
+    ("audio-classification", None): ("binary", _is_sound),
+    ("automatic-speech-recognition", None): ("binary", _is_sound),
+    ("image-classification", None): ("string", _is_picture),
     ("feature-extraction", "input"): ("string", _is_texts),
     ("table-question-answering", "query"): ("string", _is_texts),
     ("table-question-answering", "table"): ("string", _is_table),
     ("text-generation", "stop"): ("array", lambda value: isinstance(value, str)),
     ("zero-shot-classification", "candidate_labels"): ("string", _is_texts),
     ("zero-shot-classification", "sequences"): ("string", _is_texts),
-}
-
-#: Task -> what it hears or sees, whether the signature calls that a string or binary.
-_MEDIA: Mapping[str, Callable[[Any], bool]] = {
-    "audio-classification": _is_sound,
-    "automatic-speech-recognition": _is_sound,
-    "image-classification": _is_picture,
 }
 
 
@@ -153,9 +161,6 @@ def _check_single(column: Mapping[str, Any], task: str, row: Any, place: str) ->
         if "text" in row and set(row) <= keys and all(isinstance(value, str) for value in row.values()):
             return
         raise SchemaError(f"{place}: a dict needs the key 'text', may have 'text_pair', both str", field=place)
-    seen = _MEDIA.get(task)
-    if seen and column.get("type") in ("string", "binary") and seen(row):
-        return
     optional = row is None and not column.get("required", True)
     if not optional and not _also(column, (task, None), row):
         check_value(column, row, place)
