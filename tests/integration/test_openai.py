@@ -184,6 +184,8 @@ def test_without_a_limit_an_answer_has_the_room_that_is_left(served: Served) -> 
     assert usage["total_tokens"] == tiny.POSITIONS + 1  # the last token needs no position
     with pytest.raises(InputTooLong, match=str(tiny.POSITIONS)):
         complete(served, "the cat " * 40)
+    with pytest.raises(InputTooLong, match="max_tokens"):
+        complete(served, "the cat", max_tokens=100)
 
 
 @pytest.mark.parametrize(

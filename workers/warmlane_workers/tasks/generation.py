@@ -68,17 +68,20 @@ class GeneratingTask(TextTask):
 
     #: A step costs one token a row, whatever the prompt's length, so far more rows pay.
     budget_factor = 16
+    #: What a caller calls the most tokens of an answer.
+    limit_name = "max_new_tokens"
 
     def __init__(self, components: dict[str, Any], record: Mapping[str, Any] | None = None) -> None:
         super().__init__(components, record)
         tables = (module for name, module in self.model.named_modules() if name.endswith(_POSITION_TABLES))
         #: Whether a text longer than `max_length` has no positions, and would end in an index error.
         self._positions_end = any(isinstance(module, torch.nn.Embedding) for module in tables)
+        #: What the model and the saved pipeline say; told once, for it takes half a millisecond.
+        self._saved = self.pipeline._get_set_generation_params(dict(self.pipeline._forward_params))
 
     def _settings(self, plan: Plan) -> dict[str, Any]:
         """What `generate` will go by: the job's settings over the model's."""
-        settings: dict[str, Any] = self.pipeline._get_set_generation_params(dict(plan.forward))
-        return settings
+        return {**self._saved, **plan.forward}
 
     def _new_tokens(self, plan: Plan, length: int) -> int:
         """The most tokens that follow a prompt of some length."""
@@ -98,7 +101,7 @@ class GeneratingTask(TextTask):
         if self._positions_end and self.max_length is not None and length + new - 1 > self.max_length:
             raise InputTooLong(
                 f"a row of {length} tokens may grow by {new}, the model has {self.max_length} positions; "
-                "lower max_new_tokens, or shorten the prompt",
+                f"lower {self.limit_name}, or shorten the prompt",
                 tokens=length + new,
                 limit=self.max_length,
             )
