@@ -26,7 +26,10 @@ def in_place(error: WarmlaneError, index: int) -> WarmlaneError:
     place = f"inputs[{index}]"
     named = from_dict({**error.to_dict(), "details": {**error.details, "row": index}})
     if not error.message.startswith(place):
-        named.message = f"{place}: {error.message.removeprefix('inputs: ')}"
+        text = error.message
+        named.message = (
+            place + text.removeprefix("inputs") if text.startswith(("inputs:", "inputs.")) else f"{place}: {text}"
+        )
         named.args = (named.message,)
     field = error.details.get("field")
     if field == "inputs" or str(field).startswith("inputs."):
