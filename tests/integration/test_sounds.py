@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import random
+import wave
 from typing import Any
 
 import numpy
@@ -109,6 +113,32 @@ def test_a_play_list_opens_no_other_file(text: str, tmp_path: Any) -> None:
     secret.write_bytes(sounds.file(sounds.tone()))
     with pytest.raises(SchemaError, match="decoded"):
         media.sound(text.format(path=secret).encode(), RATE)
+
+
+@pytest.mark.parametrize(("channels", "rate"), [(12, RATE), (1, 1)])
+def test_a_file_of_too_many_channels_or_too_low_a_rate_is_refused(channels: int, rate: int) -> None:
+    """The first would crash the decoder's reader of arrays, the second fill the memory."""
+    data = io.BytesIO()
+    with wave.open(data, "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(bytes(24_000))
+    with pytest.raises(SchemaError):
+        media.sound(data.getvalue(), RATE)
+
+
+@pytest.mark.parametrize(("container", "codec"), [("wav", "pcm_s16le"), ("flac", "flac"), ("mp3", "libmp3lame")])
+def test_damaged_files_are_refused_and_nothing_worse(container: str, codec: str) -> None:
+    """Bytes changed at random are heard as something, or refused as no sound."""
+    pick = random.Random(0)
+    good = sounds.file(sounds.tone(44_100, 0.1), 44_100, container=container, codec=codec)
+    for _ in range(100):
+        data = bytearray(good)
+        for _ in range(pick.choice([1, 10])):
+            data[pick.randrange(pick.choice([64, len(data)]))] = pick.randrange(256)
+        with contextlib.suppress(SchemaError):
+            assert media.sound(bytes(data), RATE).ndim == 1
 
 
 def test_a_file_that_unpacks_to_too_much_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

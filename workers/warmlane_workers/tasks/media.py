@@ -7,6 +7,7 @@ any number of channels. Pictures are read by Pillow.
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 Samples = Array[numpy.float32]
 
 #: The longest sound, in seconds: a small file may unpack to days of silence.
-MAX_SOUND_S = 2 * 3600
+MAX_SOUND_S = 3600
 #: Most pixels of a picture: a small file may unpack to any number.
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = 80_000_000
 #: Sampling rates that are no mistake, in Hz.
 RATES = (1_000, 768_000)
 _MAX_CHANNELS = 8
@@ -34,6 +35,9 @@ _MAX_CHANNELS = 8
 _CONTAINERS = "wav,w64,aiff,au,flac,mp3,ogg,mov,aac,ac3,amr,asf,caf,matroska"
 #: What Pillow may take a row for; others call programs of the system.
 _PICTURES = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+
+#: What Pillow raises of files that are damaged, each reader its own.
+_PILLOW_SAYS = (OSError, EOFError, ValueError, TypeError, LookupError, OverflowError, SyntaxError, struct.error)
 
 
 def sound(value: Any, rate: int, *, given: int | None = None, reach: Reach = NOWHERE) -> Samples:
@@ -129,7 +133,7 @@ def _decode(data: bytes, rate: int) -> Samples:
         with library.open(io.BytesIO(data), options=options, metadata_errors="ignore") as container:
             if not container.streams.audio:
                 raise SchemaError("a file without a sound track", field="inputs")
-            resampler = library.AudioResampler(format="fltp", rate=rate)
+            resampler = library.AudioResampler(format="flt", rate=rate)
             return _joined(_resampled(resampler, container.decode(container.streams.audio[0])), rate)
     except (library.FFmpegError, ValueError, RuntimeError) as exc:
         raise SchemaError(
@@ -141,21 +145,30 @@ def _resample(samples: Samples, given: int, rate: int) -> Samples:
     if given == rate or not samples.size:
         return samples
     library = _av()
-    frame = library.AudioFrame.from_ndarray(samples[None, :], format="fltp", layout="mono")
+    frame = library.AudioFrame.from_ndarray(samples[None, :], format="flt", layout="mono")
     frame.sample_rate = given
-    return _joined(_resampled(library.AudioResampler(format="fltp", rate=rate), [frame]), rate)
+    return _joined(_resampled(library.AudioResampler(format="flt", rate=rate), [frame]), rate)
 
 
 def _resampled(resampler: av.AudioResampler, frames: Any) -> Iterator[Samples]:
-    """Frames at another rate, each as its one channel; at the end what the resampler holds back."""
+    """Frames at another rate, each as its one channel (n,); at the end what the resampler holds back."""
     seen = False
     for frame in frames:
+        # PyAV reads beyond the end of its list of channels where there are more than these.
+        if not 1 <= frame.layout.nb_channels <= _MAX_CHANNELS:
+            raise SchemaError(f"a sound has more than {_MAX_CHANNELS} channels", field="inputs")
+        checked_rate(frame.sample_rate)
         seen = True
         frame.pts = None  # gaps and overlaps that a file claims are not filled in
-        for made in resampler.resample(frame):
-            yield made.to_ndarray().mean(axis=0, dtype=numpy.float32)  # (channels, n) -> (n,)
-    for made in resampler.resample(None) if seen else ():
-        yield made.to_ndarray().mean(axis=0, dtype=numpy.float32)
+        yield from map(_one_channel, resampler.resample(frame))
+    if seen:
+        yield from map(_one_channel, resampler.resample(None))
+
+
+def _one_channel(frame: av.AudioFrame) -> Samples:
+    packed = numpy.asarray(frame.to_ndarray(), dtype=numpy.float32)  # (1, n x channels)
+    mean: Samples = packed.reshape(-1, frame.layout.nb_channels).mean(axis=1)
+    return mean
 
 
 def _joined(pieces: Iterator[Samples], rate: int) -> Samples:
@@ -193,7 +206,7 @@ def picture(value: Any, *, reach: Reach = NOWHERE) -> Image.Image:
         if opened.width * opened.height > MAX_PIXELS:
             raise SchemaError(f"a picture has more than {MAX_PIXELS} pixels", field="inputs")
         return ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as exc:
+    except (*_PILLOW_SAYS, Image.DecompressionBombError) as exc:
         raise SchemaError(
             f"a picture cannot be read ({type(exc).__name__}); send PNG, JPEG, WebP, GIF, BMP or TIFF", field="inputs"
         ) from exc
