@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy
@@ -81,6 +84,27 @@ def test_each_form_of_a_picture_is_the_same_picture(served: Served, folder: Path
     for table in (Table({"whatever": forms}), forms):
         for score in served.predict("vit", table)["score"]:
             assert score == pytest.approx(list(expected["score"]), abs=1e-5)
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+def test_a_url_is_a_picture_where_the_worker_allows_it(tmp_path: Path, folder: Path) -> None:
+    """The engine tells its tasks whether it does; `test_reach.py` has what is refused."""
+    (folder / "served.png").write_bytes(file(pixels()))
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as site,
+        Served(tmp_path, url_inputs=True) as served,
+    ):
+        served.add("vit", "image-classification", seeded(models.image_classification))
+        thread = Thread(target=site.serve_forever)
+        thread.start()
+        answer = served.predict("vit", f"http://127.0.0.1:{site.server_address[1]}/served.png")
+        site.shutdown()
+        thread.join()
+        assert answer == served.predict("vit", file(pixels()))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
