@@ -52,9 +52,13 @@ def file(picture: Any, kind: str = "PNG", **options: Any) -> bytes:
 
 def test_pictures_of_many_jobs_have_the_classes_of_each_alone(served: Served) -> None:
     """Pictures of any sizes share batches, within and across jobs; a list has one row a picture, best class first."""
-    rows = [pixels(20 + seed, 50 - seed, seed) for seed in range(12)]
+    rows = [pixels(10 + seed % 50, 80 - seed % 70, seed) for seed in range(200)]
     expected = [served.bare["vit"](Image.fromarray(row)) for row in rows]
-    answers = [row for table in served.at_once("vit", [rows[:1], rows[1:4], rows[4:]]) for row in table]
+    answers = [
+        row
+        for table in served.at_once("vit", [rows[:1], rows[1:4], rows[4:68], rows[68:100], rows[100:]])
+        for row in table
+    ]
     assert [row["label"] for row in answers] == [[label["label"] for label in labels] for labels in expected]
     for row, labels in zip(answers, expected, strict=True):
         assert row["score"] == pytest.approx([label["score"] for label in labels], abs=1e-4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import random
+import sys
 import wave
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy
 import pytest
 
 from tests import sounds
-from warmlane.errors import InputTooLong, SchemaError
+from warmlane.errors import InputTooLong, MissingExtra, SchemaError
 from warmlane_workers.tasks import media
 
 RATE = 16_000
@@ -139,6 +140,14 @@ def test_damaged_files_are_refused_and_nothing_worse(container: str, codec: str)
             data[pick.randrange(pick.choice([64, len(data)]))] = pick.randrange(256)
         with contextlib.suppress(SchemaError):
             assert media.sound(bytes(data), RATE).ndim == 1
+
+
+def test_a_worker_without_pyav_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples at the model's rate need no decoder."""
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert len(media.sound(sounds.noise(100), RATE)) == 100
+    with pytest.raises(MissingExtra, match="pip install av"):
+        media.sound(sounds.noise(100), RATE, given=8_000)
 
 
 def test_a_file_that_unpacks_to_too_much_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
