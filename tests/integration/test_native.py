@@ -18,6 +18,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from tests import tiny_native
 from tests.inprocess import Served
+from warmlane import codec
 from warmlane.errors import InvalidParams, MissingExtra, SchemaError
 from warmlane.jobs import PredictJob
 from warmlane_workers.tasks import TASKS, implementation
@@ -135,10 +136,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def ask(served: Served, kind: str, inputs: Any, params: dict[str, Any] | None = None, **fields: Any) -> Any:
-    """What a job answers to a kind's model, which is saved at the first question."""
+    """What a job answers to a kind's model, as it travels; the model is saved at the first question."""
     if kind not in served.bare:
         served.add(kind, {**tiny_native.MAKERS, **tiny_native.OTHERS}[kind][0], tiny_native.components(kind))
-    return served.answer(PredictJob(model=kind, inputs=inputs, params=params or {}, **{"output": "native", **fields}))
+    job = PredictJob(model=kind, inputs=inputs, params=params or {}, **{"output": "native", **fields})
+    return codec.decode("result", codec.encode("result", served.answer(job)))
 
 
 @pytest.mark.parametrize("kind", ASKED)
