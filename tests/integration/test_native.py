@@ -281,6 +281,13 @@ def test_a_row_that_lacks_an_argument_is_refused(served: Served) -> None:
         ask(served, "zero-shot-image-classification", {"image": png()})
 
 
+@pytest.mark.parametrize("name", ["tesseract_config", "timeout", "num_workers", "lable"])
+def test_a_row_has_no_other_arguments(served: Served, name: str) -> None:
+    """A row's dict has arguments that are for callers, and none that reaches a program or is dropped in silence."""
+    with pytest.raises(SchemaError, match="word_boxes"):
+        ask(served, "document-question-answering", {"image": png(), **QUESTION, name: "1"})
+
+
 def test_the_guides_shape_of_a_task_without_one_is_refused(served: Served) -> None:
     """`output="pyfunc"` of a task that the guide's table lacks names the mode that there is."""
     with pytest.raises(InvalidParams, match="native"):

@@ -14,7 +14,7 @@ from warmlane.errors import SchemaError
 from warmlane.results import NDArray
 from warmlane_workers.tasks import media
 from warmlane_workers.tasks.base import Plan, Prepared
-from warmlane_workers.tasks.calls import Call, told
+from warmlane_workers.tasks.calls import Call, first_names, told
 from warmlane_workers.tasks.pipeline import GENERATION, PipelineTask, installed, readable
 
 #: Tasks whose row may be a picture, and no dict around it.
@@ -24,8 +24,10 @@ _PICTURES = frozenset(
         *("zero-shot-image-classification", "zero-shot-object-detection", "keypoint-matching"),
     }
 )
-#: Arguments of steps that are a row's, or that no caller gives.
-_NOT_PARAMETERS = frozenset({"word_boxes", "parameters", "assistant_model", "assistant_tokenizer", "timeout"})
+#: Arguments of steps that are a row's, or that no caller gives: one holds flags of a program of the system.
+_NOT_PARAMETERS = frozenset(
+    {"word_boxes", "parameters", "assistant_model", "assistant_tokenizer", "timeout", "tesseract_config"}
+)
 #: What a pipeline's call takes beside its first argument and a row may leave to its job.
 _ROW_OR_PARAMETER = frozenset({"candidate_labels"})
 #: Where a part of a message says what is to be seen or heard.
@@ -59,7 +61,7 @@ class AnyTask(PipelineTask):
         named = (list(inspect.signature(step).parameters.values())[1:] for step in steps)
         keywords = {spec.name for specs in named for spec in specs if spec.kind is not inspect.Parameter.VAR_KEYWORD}
         keywords |= _ROW_OR_PARAMETER & set(inspect.signature(self.pipeline.__call__).parameters)
-        return super().parameters() | {name for name in keywords if not name.endswith("kwargs")} - _NOT_PARAMETERS
+        return (super().parameters() | {name for name in keywords if not name.endswith("kwargs")}) - _NOT_PARAMETERS
 
     def arguments(self, params: Mapping[str, Any]) -> dict[str, Any]:
         if not self._takes_generation:
@@ -80,7 +82,15 @@ class AnyTask(PipelineTask):
             row = {"text": row}
         if isinstance(row, dict) and "messages" in row:
             row["text"] = row.pop("messages")
+        self._check_names(row)
         return self._media(row)
+
+    def _check_names(self, row: Any) -> None:
+        """A call would hand what it does not know on to its steps, or drop it in silence."""
+        first = first_names(self.pipeline)
+        if isinstance(row, dict) and not first.isdisjoint(row) and not set(row) <= first | self.parameters():
+            known = ", ".join(sorted(first | self.parameters() - GENERATION))
+            raise SchemaError(f"a dict of arguments has keys of {known}", field="inputs")
 
     def prepare(self, row: Any, plan: Plan) -> list[Prepared]:
         taken = self.read(row, plan)
