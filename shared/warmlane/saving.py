@@ -6,6 +6,7 @@ Source: the guide, "Saving Prompt Templates with Transformer Pipelines" and "Pip
 
 from __future__ import annotations
 
+import json
 import os
 import string
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 from warmlane.errors import (
     InvalidCodePaths,
+    InvalidInput,
     InvalidPromptTemplate,
     InvalidSignature,
     RequirementsConflict,
@@ -28,6 +30,8 @@ INFERENCE_TASKS: Mapping[str, str] = {
     "llm/v1/completions": "text-generation",
     "llm/v1/embeddings": "feature-extraction",
 }
+#: Longest metadata or configuration, as JSON.
+MAX_PLAIN_CHARACTERS = 100_000
 #: Name of the key under which the metadata of an `MLmodel` file keep a prompt template.
 PROMPT_TEMPLATE = "prompt_template"
 
@@ -82,7 +86,7 @@ def check_prompt_template(template: object, task: str | None) -> None:
             field=PROMPT_TEMPLATE,
             allowed=list(PROMPT_TASKS),
         )
-    if not isinstance(template, str) or _fields(template) != ["prompt"]:
+    if not isinstance(template, str) or _fields(template) != ["prompt"] or not _formats(template):
         raise InvalidPromptTemplate(
             "prompt_template: a str with exactly one field, {prompt}; write {{ and }} for braces of its own",
             field=PROMPT_TEMPLATE,
@@ -96,11 +100,38 @@ def _fields(template: str) -> list[str] | None:
         return None
 
 
+def _formats(template: str) -> bool:
+    try:
+        template.format(prompt="text")
+    except (ValueError, LookupError, AttributeError):
+        return False
+    return True
+
+
+def check_plain(name: str, value: object) -> None:
+    """What an `MLmodel` file keeps of the saver's: plain data, of a size that is read in no time.
+
+    Raises:
+        InvalidInput: it is no mapping with str keys, holds other than JSON has, or is too large.
+    """
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise InvalidInput(f"{name}: expected a dict with str keys", field=name)
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise InvalidInput(
+            f"{name}: plain data only: numbers, texts, booleans, null, lists, dicts", field=name
+        ) from exc
+    if len(text) > MAX_PLAIN_CHARACTERS:
+        raise InvalidInput(f"{name}: longer than {MAX_PLAIN_CHARACTERS} characters; keep it elsewhere", field=name)
+
+
 def check_options(
     *,
     task: str | None,
     signature: object,
     metadata: Mapping[str, Any],
+    model_config: Mapping[str, Any],
     prompt_template: object,
     pip_requirements: object,
     extra_pip_requirements: object,
@@ -112,6 +143,10 @@ def check_options(
     Raises:
         SaveRefused: one of its kinds, naming the argument.
     """
+    if task is not None and not isinstance(task, str):
+        raise InvalidInput("task: expected a str", field="task")
+    check_plain("metadata", metadata)
+    check_plain("model_config", model_config)
     below = pipeline_task(task)
     check_prompt_template(prompt_template, below)
     if "task" in metadata and metadata["task"] != task:

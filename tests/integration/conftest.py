@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
+from transformers.utils import hub as transformers_hub
 
 from tests.hub import Hub
 
@@ -16,6 +17,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub that the client library of this process talks to, with an empty cache."""
     server = Hub()
     monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(transformers_hub, "_hf_api", None)  # made once, for the endpoint of then
     monkeypatch.setattr(
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
     )

@@ -1,20 +1,16 @@
-"""The model store behind a URL: uploads, the object that makes a version visible, the cache. On fsspec's memory."""
+"""The model store behind a URL: uploads, the object that makes a version visible. On fsspec's memory."""
 
 from __future__ import annotations
 
 import json
-import os
-import threading
 import time
-import uuid
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from tests.stored import echo
+from tests.places import Place, heavy
 from warmlane.errors import (
     ArtifactDamaged,
     ArtifactIncomplete,
@@ -26,45 +22,9 @@ from warmlane.errors import (
     WarmlaneError,
 )
 from warmlane.model import ModelRef
-from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import ModelStore
-from warmlane_workers.modelstore.cache import IDLE_S
 from warmlane_workers.modelstore.objects import Objects, describe
 from warmlane_workers.modelstore.remote import UNREFERENCED_S
-
-#: Longer than any step here takes.
-LIMIT_S = 20
-
-
-class Place:
-    """A store in memory, what lies in it, and the caches of two machines."""
-
-    def __init__(self, tmp_path: Path) -> None:
-        self.root = f"/{uuid.uuid4().hex}/models"
-        self.tmp_path = tmp_path
-        self.fs = MemoryFileSystem()
-
-    def store(self, machine: str = "here") -> ModelStore:
-        store = ModelStore(f"memory:/{self.root}", self.tmp_path / machine)
-        store.open()
-        return store
-
-    def objects(self) -> list[str]:
-        """Paths below the root."""
-        return sorted(path.removeprefix(f"{self.root}/") for path in self.fs.find(self.root))
-
-    def manifest(self, version: int = 1) -> Any:
-        return json.loads(self.fs.cat_file(f"{self.root}/a/versions/{version}"))
-
-    def write(self, path: str, data: bytes) -> None:
-        self.fs.pipe_file(f"{self.root}/{path}", data)
-
-    def object_of(self, file: str, version: int = 1) -> str:
-        return f"a/{self.manifest(version)['files'][file][1]}"
-
-    def cached(self, machine: str = "here") -> list[str]:
-        """The copies on a machine."""
-        return sorted(path.name for path in (self.tmp_path / machine).glob("*/a/*"))
 
 
 @pytest.fixture
@@ -72,57 +32,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def heavy(directory: Path) -> Artifact:
-    """The diagnostic model, with a file that stands for weights."""
-    artifact = echo(directory)
-    (directory / "model").mkdir()
-    (directory / "model" / "weights").write_bytes(b"w" * 1000)
-    return artifact
-
-
 # -- reading ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_version_is_fetched_once_and_then_read_from_the_cache(place: Place) -> None:
-    """Another machine fetches a copy; after that neither it nor its other processes need the uploaded files."""
-    place.store().publish("a", heavy)
-    path = place.store("there").path("a", 1)
-    assert (path / "model" / "weights").read_bytes() == b"w" * 1000
-    place.fs.rm(f"{place.root}/a/uploads", recursive=True)
-    assert place.store("there").path("a", 1) == path
-
-
-def test_the_machine_that_saved_has_a_copy_already(place: Place) -> None:
-    """What was written aside for the upload becomes the copy."""
-    store = place.store()
-    store.publish("a", heavy)
-    assert len(place.cached()) == 1
-    place.fs.rm(f"{place.root}/a/uploads", recursive=True)
-    assert (store.path("a", 1) / "model" / "weights").exists()
-
-
-def test_readers_at_the_same_time_fetch_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight threads of two processes that want one version download its weights once, and get one directory."""
-    place.store().publish("a", heavy)
-    weights = place.object_of("model/weights")
-    fetched: list[str] = []
-    get_file = MemoryFileSystem.get_file
-
-    def counted(self: MemoryFileSystem, rpath: str, lpath: Any = None, **options: Any) -> None:
-        fetched.append(rpath)
-        get_file(self, rpath, lpath, **options)
-
-    monkeypatch.setattr(MemoryFileSystem, "get_file", counted)
-    stores = [place.store("there"), place.store("there")]
-    together = threading.Barrier(8, timeout=LIMIT_S)
-
-    def read(number: int) -> Path:
-        together.wait()
-        return stores[number % 2].path("a", 1)
-
-    with ThreadPoolExecutor(8) as pool:
-        assert len(set(pool.map(read, range(8)))) == 1
-    assert [path.endswith(weights) for path in fetched].count(True) == 1
 
 
 def test_a_description_is_read_without_the_weights(place: Place) -> None:
@@ -306,26 +216,6 @@ def test_a_deleted_version_leaves_two_small_objects(place: Place) -> None:
     store.publish("a", heavy)
     store.delete(ModelRef("a", 1))
     assert place.objects() == ["a/versions/1", "a/versions/1.deleted"]
-
-
-def test_copies_of_no_use_leave_the_cache(place: Place) -> None:
-    """At a start, an hour after their last use: the copy of a deleted version, and that of one before its edit."""
-    store = place.store()
-    store.publish("a", heavy)
-    store.publish("a", heavy)
-    with store.edit("a", 2) as directory:
-        (directory / "new").write_text("new")
-    store.delete(ModelRef("a", 1))
-    assert len(place.cached()) == 3
-    place.store()
-    assert len(place.cached()) == 3
-    for copy in place.tmp_path.glob("here/*/a/*"):
-        then = time.time() - IDLE_S - 60
-        os.utime(copy, (then, then))
-    place.store()
-    assert [place.tmp_path / "here" / name for name in place.cached()] == [
-        place.tmp_path / "here" / store.path("a", 2).name
-    ]
 
 
 # -- places ----------------------------------------------------------------------------------------------------------

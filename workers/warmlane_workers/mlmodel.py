@@ -34,8 +34,9 @@ CODE_DIR = "code"
 #: What warmlane's own section of the flavor's configuration may hold, and the number of that agreement.
 FORMAT = 1
 #: `job`: the id of the job that made it. `files`: path -> `[bytes, XXH3-128, mtime in ns]` of each weight file.
+#: `base_files`: the same of an adapter's base that is referred to by its path.
 #: `pipeline`: constructor arguments of the saved pipeline.
-OWN_KEYS = frozenset({"format", "job", "files", "pipeline"})
+OWN_KEYS = frozenset({"format", "job", "files", "base_files", "pipeline"})
 #: The order in which MLflow lists components; a processor is not among them.
 _COMPONENT_ORDER = ("feature_extractor", "tokenizer", "image_processor")
 #: Keys of the transformers flavor's configuration in any MLflow; `pipeline` is that of before 2.4.1.
@@ -50,7 +51,7 @@ _OF_COMPONENT = re.compile(r"(?:feature_extractor|tokenizer|image_processor|proc
 #: The MLflow whose layout this is; its loader asks for a version to be there.
 _MLFLOW_VERSION = "2.14.3"
 #: Largest MLmodel file that is read, in bytes: it is text about a model, not the model.
-_MAX_BYTES = 4 * 1024 * 1024
+_MAX_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +265,7 @@ def _load(path: Path) -> dict[str, Any]:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactIncomplete(f"no {FILE} file in the model directory; was it deleted?") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as exc:
         raise ArtifactDamaged(f"{FILE}: not readable as YAML") from exc
     except OSError as exc:
         raise ArtifactDamaged(f"{FILE}: not readable ({type(exc).__name__})") from exc
@@ -288,5 +289,5 @@ def _read_signature(stored: Any) -> dict[str, Any] | None:
         return None
     try:
         return {part: json.loads(text) if text else None for part, text in stored.items() if part != "metadata"}
-    except (TypeError, ValueError) as exc:
+    except (TypeError, ValueError, RecursionError) as exc:
         raise ArtifactDamaged(f"{FILE}: the signature is not JSON") from exc

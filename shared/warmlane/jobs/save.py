@@ -82,6 +82,7 @@ class SaveJob(Job):
             task=self.task,
             signature=self.signature,
             metadata=self.metadata,
+            model_config=self.model_config or {},
             prompt_template=self.prompt_template,
             pip_requirements=self.pip_requirements,
             extra_pip_requirements=self.extra_pip_requirements,

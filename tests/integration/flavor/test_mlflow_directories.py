@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import tiny
-from tests.artifacts import answer, conf, files, refused
+from tests.artifacts import answer, conf, files, refused, rewrite
 from tests.fleet import SHARED
-from warmlane.errors import ArtifactChanged, InvalidInput, SourceError, SourceIncomplete
+from warmlane.errors import (
+    ArtifactChanged,
+    ArtifactError,
+    ArtifactIncomplete,
+    InvalidInput,
+    SourceError,
+    SourceIncomplete,
+    UnsupportedTask,
+    WarmlaneError,
+)
 from warmlane_workers.flavor import load_model, save_model
 from warmlane_workers.mlmodel import FORMAT, Artifact
 
@@ -108,3 +119,118 @@ def test_an_artifact_without_its_weights_is_not_taken(broken: Path, target: Path
     """What would not load is refused at the save."""
     (broken / "model" / "model.safetensors").unlink()
     refused(SourceIncomplete, "safetensors", broken, target)
+
+
+def no_model(artifact: Path) -> None:
+    shutil.rmtree(artifact / "model")
+
+
+def garbage_config(artifact: Path) -> None:
+    (artifact / "model" / "config.json").write_text('{"model_type": ')
+
+
+def no_config(artifact: Path) -> None:
+    (artifact / "model" / "config.json").unlink()
+
+
+def list_config(artifact: Path) -> None:
+    (artifact / "model" / "config.json").write_text("[]")
+
+
+def another_config(artifact: Path) -> None:
+    config = json.loads((artifact / "model" / "config.json").read_text())
+    (artifact / "model" / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
+
+
+def impossible_config(artifact: Path) -> None:
+    config = json.loads((artifact / "model" / "config.json").read_text())
+    (artifact / "model" / "config.json").write_text(json.dumps({**config, "hidden_size": "wide"}))
+
+
+def deep_index(artifact: Path) -> None:
+    (artifact / "model" / "model.safetensors.index.json").write_text("[" * 100_000)
+
+
+def no_components(artifact: Path) -> None:
+    shutil.rmtree(artifact / "components")
+
+
+def empty_tokenizer(artifact: Path) -> None:
+    (artifact / "components" / "tokenizer" / "tokenizer.json").unlink()
+
+
+def damaged_tokenizer(artifact: Path) -> None:
+    (artifact / "components" / "tokenizer" / "tokenizer.json").write_text("{")
+
+
+def unlisted_tokenizer(artifact: Path) -> None:
+    rewrite(artifact, components=[], tokenizer_type=None)
+
+
+def unknown_component(artifact: Path) -> None:
+    rewrite(artifact, components=["tokenizer", "tokeniser"])
+
+
+def bogus_task(artifact: Path) -> None:
+    rewrite(artifact, task="text-guessing")
+
+
+def bogus_dtype(artifact: Path) -> None:
+    rewrite(artifact, torch_dtype="torch.float17")
+
+
+def refers_to_nothing(artifact: Path) -> None:
+    rewrite(artifact, model_binary=None, pipeline_model_type=None)
+
+
+def dangling_link(artifact: Path) -> None:
+    (artifact / "model" / "more.json").symlink_to(artifact / "nowhere")
+
+
+def link_to_itself(artifact: Path) -> None:
+    (artifact / "more.json").symlink_to(artifact / "more.json")
+
+
+def link_to_above(artifact: Path) -> None:
+    (artifact / "model" / "above").symlink_to(artifact)
+
+
+DAMAGES = [
+    (ArtifactIncomplete, no_model, "model/ is missing"),
+    (SourceError, garbage_config, "config.json is not JSON"),
+    (SourceIncomplete, no_config, "no config.json"),
+    (SourceError, list_config, "not an object"),
+    (SourceError, another_config, "do not fit"),
+    (SourceError, impossible_config, "does not load"),
+    (SourceError, deep_index, "not the index"),
+    (ArtifactIncomplete, no_components, "'tokenizer' is missing"),
+    (ArtifactIncomplete, empty_tokenizer, "'tokenizer' is missing"),
+    (ArtifactError, damaged_tokenizer, "tokenizer does not load"),
+    (SourceIncomplete, unlisted_tokenizer, "text-classification needs a tokenizer"),
+    (ArtifactError, unknown_component, "no component is called 'tokeniser'"),
+    (UnsupportedTask, bogus_task, "text-guessing"),
+    (ArtifactError, bogus_dtype, "dtype"),
+    (ArtifactIncomplete, refers_to_nothing, "neither weights nor a hub commit"),
+    (SourceError, dangling_link, "link to nothing"),
+    (SourceError, link_to_itself, "in a circle"),
+    (SourceError, link_to_above, "in a circle"),
+]
+
+
+@pytest.mark.parametrize(("error", "damage", "message"), DAMAGES, ids=[case[1].__name__ for case in DAMAGES])
+def test_an_artifact_that_would_not_load_is_not_taken(
+    broken: Path, target: Path, error: type[WarmlaneError], damage: Callable[[Path], None], message: str
+) -> None:
+    """Whatever a load would stumble over stops the save, and nothing is written."""
+    damage(broken)
+    refused(error, message, broken, target)
+
+
+@pytest.mark.parametrize("name", ["components", "model", "components/tokenizer"])
+def test_directories_that_are_links_are_followed(artifact: Path, broken: Path, target: Path, name: str) -> None:
+    """What lies behind a link inside the roots is taken with the rest, as files."""
+    shutil.move(broken / name, broken.parent / "elsewhere")
+    (broken / name).symlink_to(broken.parent / "elsewhere")
+    save_model(broken, target, source_roots=(broken.parent,))
+    assert files(target) == files(artifact)
+    assert answer("text-classification", load_model(target)) == answer("text-classification", load_model(artifact))

@@ -91,12 +91,28 @@ def test_an_adapter_without_safetensors_is_refused(directory: Path, target: Path
 # -- bases by their path ----------------------------------------------------------------------------------------------
 
 
-def test_a_base_that_was_trained_on_is_no_longer_that_of_its_directory(base: Any, tokenizer: Any, target: Path) -> None:
-    """A reference to it would give other answers: refused by the name of a tensor."""
+def trained_on(base: Any, tokenizer: Any) -> Any:
+    """An adapter over a base that is no longer what its directory holds."""
     with torch.no_grad():
         base.bert.embeddings.word_embeddings.weight += 1
-    source = {"model": adapt(base), "tokenizer": tokenizer}
-    error = refused(WeightsDiffer, "check_weights=False", source, target)
+    return {"model": adapt(base), "tokenizer": tokenizer}
+
+
+def test_a_base_that_was_trained_on_comes_along(base: Any, tokenizer: Any, target: Path) -> None:
+    """A reference to the directory that it came from would give other answers."""
+    source = trained_on(base, tokenizer)
+    save_model(source, target)
+    assert "model/model.safetensors" in files(target)
+    assert "local_base_model_path" not in conf(target)
+    assert torch.allclose(logits(load_model(target).model), logits(source["model"]), atol=1e-6)
+
+
+def test_a_given_base_must_be_that_of_the_model(
+    base: Any, tokenizer: Any, checkpoints: dict[str, Path], target: Path
+) -> None:
+    """Who asks for a reference by path to another base is refused, by the name of a tensor."""
+    source = trained_on(base, tokenizer)
+    error = refused(WeightsDiffer, "check_weights=False", source, target, base_model_path=checkpoints[TASK])
     assert error.details["tensor"] == "bert.embeddings.word_embeddings.weight"
 
 

@@ -18,7 +18,9 @@ from warmlane_workers.flavor import load_model, save_model
 def processor(checkpoints: dict[str, Path]) -> Any:
     """One that needs no package for pictures or sound."""
     tokenizer = tiny.tokenizer(checkpoints["text-classification"])
-    return Wav2Vec2Processor(feature_extractor=Wav2Vec2FeatureExtractor(), tokenizer=tokenizer)
+    kind: Any = Wav2Vec2Processor
+    features: Any = Wav2Vec2FeatureExtractor
+    return kind(feature_extractor=features(), tokenizer=tokenizer)
 
 
 @pytest.fixture(params=["object", "directory"])

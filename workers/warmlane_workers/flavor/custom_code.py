@@ -51,10 +51,16 @@ def declared_class(directory: Path, component: str) -> str:
     return ""
 
 
+def parts_of_processor(directory: Path) -> list[str]:
+    """The components that a processor's own JSON describes."""
+    content = _content(directory / "processor_config.json")
+    return [name for name in ("feature_extractor", "image_processor") if isinstance(content.get(name), dict)]
+
+
 def _content(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, IsADirectoryError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -13,20 +13,20 @@ from warmlane.errors import (
     InvalidInput,
     PipelineMismatch,
     ReferenceImpossible,
-    SourceError,
     SourceIncomplete,
     TaskConflict,
     TaskRequired,
     UnsupportedModel,
+    WeightsDiffer,
 )
 from warmlane.model import dtype_name
 from warmlane.saving import INFERENCE_TASKS, check_inference_task, pipeline_task
-from warmlane_workers.flavor import adapters, custom_code, hub, reading, reference, source
+from warmlane_workers.flavor import custom_code, files, hub, reading, reference, source
 from warmlane_workers.flavor.parts import Parts
 from warmlane_workers.flavor.source import Checkpoint
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.pipelines import arguments
-from warmlane_workers.pipelines.registry import canonical, model_type, pipeline_class, serving
+from warmlane_workers.pipelines.registry import canonical, model_type, pipeline_class, serving, task_of
 
 #: Tasks that take the base of any model, so whatever head a checkpoint has is left out.
 _HEADLESS = ("feature-extraction", "image-feature-extraction")
@@ -63,7 +63,7 @@ def describe(parts: Parts, components: Mapping[str, Any], wishes: Wishes) -> Art
     """The artifact that will be written.
 
     Args:
-        components: name -> object, as `read_components` read them.
+        components: name -> object, as `components.read_components` read them.
 
     Raises:
         SaveRefused, SourceError, UnsupportedTask, CustomCodeRefused: it would not load again.
@@ -92,61 +92,6 @@ def describe(parts: Parts, components: Mapping[str, Any], wishes: Wishes) -> Art
     return _place(artifact, parts, components, wishes)
 
 
-def read_components(parts: Parts, wishes: Wishes) -> dict[str, Any]:
-    """The components as objects, each read once.
-
-    Raises:
-        CustomCodeRefused, UnsupportedModel, SourceError: one that cannot come along.
-    """
-    if parts.model is not None:
-        _check_code(parts, wishes)
-    return {name: _read(name, part, code=wishes.code) for name, part in parts.components.items()}
-
-
-def _read(name: str, part: Any, *, code: bool) -> Any:
-    if not isinstance(part, Checkpoint):
-        return part
-    for path in part.directory.iterdir():
-        part.resolve(path)
-    return reading.read_component(name, part.directory, trust_remote_code=code, error=SourceError)
-
-
-def _check_code(parts: Parts, wishes: Wishes) -> None:
-    """Refuse custom code that nobody agreed to, and such as would not come along."""
-    for name, part in {"model": parts.model, **parts.components}.items():
-        if isinstance(part, Checkpoint):
-            foreign = custom_code.elsewhere(part.directory)
-            if wishes.code and foreign:
-                raise SourceIncomplete(
-                    f"{part.name}: its code lies in another repository ({foreign}); load it with transformers, and "
-                    "save the object"
-                )
-            if name == "model":
-                architectures = part.config().get("architectures") or [""]
-                file = custom_code.model_file(part.directory, str(architectures[0]))
-                if file is not None:
-                    custom_code.refuse(file, "the model", agreed=wishes.code)
-        else:
-            _check_class(type(part), name, name, agreed=wishes.code)
-            if isinstance(part, PreTrainedModel):
-                _check_class(type(part.config), f"{name}'s configuration", name, agreed=wishes.code)
-
-
-def _check_class(kind: type, what: str, field: str, *, agreed: bool) -> None:
-    """Refuse an object in memory whose class's code nobody agreed to, or would not be saved with it."""
-    module = kind.__module__
-    if module.startswith("transformers."):
-        return
-    custom_code.refuse(module.rpartition(".")[2] + ".py", f"the {what}", agreed=agreed)
-    if getattr(kind, "_auto_class", None) is None:
-        remedy = "call its class's `register_for_auto_class()` first, so that its code is saved with it"
-    elif module == "__main__":
-        remedy = "put the class into a module of its own first; a script's code cannot be saved"
-    else:
-        return
-    raise UnsupportedModel(f"the {what} is a {kind.__name__} of your own; {remedy}", field=field)
-
-
 def _task(parts: Parts, asked: str | None) -> str:
     """The pipeline's task. What was asked for must not contradict a pipeline that was given.
 
@@ -154,7 +99,7 @@ def _task(parts: Parts, asked: str | None) -> str:
         TaskRequired, TaskConflict, UnsupportedTask, UnsupportedInferenceTask.
     """
     below = pipeline_task(asked)
-    own = parts.pipeline.task if parts.pipeline is not None else None
+    own = (parts.pipeline.task or task_of(type(parts.pipeline))) if parts.pipeline is not None else None
     if own is not None and below is not None and asked == below and canonical(below) != canonical(own):
         raise TaskConflict(f"task: the pipeline's task is {own!r}; leave it out, or give the same", field="task")
     found = own or below or parts.task
@@ -180,6 +125,12 @@ def _model_type(model: Checkpoint | PreTrainedModel, task: str) -> str:
             return declared
         found = model_type(task, config)
     else:
+        if getattr(model, "_hf_peft_config_loaded", False):
+            raise UnsupportedModel(
+                "the model has an adapter that transformers put into it, and would save nothing else; wrap the base with "
+                "`peft.get_peft_model()` instead, or merge the adapter",
+                field="model",
+            )
         declared, kind = type(model).__name__, model.config.model_type
         found = declared
     known = serving(task, kind)
@@ -234,15 +185,34 @@ def _place(artifact: Artifact, parts: Parts, components: Mapping[str, Any], wish
     """Where the weights are to be found: in the artifact, at the hub, or, an adapter's base, in a directory."""
     model = parts.model
     assert model is not None
-    if parts.base_path is not None:
-        if isinstance(model, PreTrainedModel) and wishes.check_weights:
-            reference.check_model(model, artifact.task, parts.base_path, str(parts.base_path))
-        return replace(artifact, has_weights=False, base_path=str(parts.base_path))
     if parts.adapter is None and wishes.save_pretrained:
         if isinstance(model, Checkpoint):
             model.files(code=wishes.code)
         return artifact
-    found = reference.origin(model)
+    try:
+        return _referring(artifact, parts, components, wishes)
+    except WeightsDiffer:
+        # An adapter over a base that is no longer what it was loaded as, e.g. with more tokens: the base comes along.
+        if parts.adapter is None or not wishes.save_pretrained or parts.base_is_given:
+            raise
+        return artifact
+
+
+def _referring(artifact: Artifact, parts: Parts, components: Mapping[str, Any], wishes: Wishes) -> Artifact:
+    """An artifact that says where its weights are.
+
+    Raises:
+        WeightsDiffer: those in memory are others.
+        ReferenceImpossible: they are nowhere.
+    """
+    model = parts.model
+    assert model is not None
+    if parts.base_path is not None:
+        if isinstance(model, PreTrainedModel) and wishes.check_weights:
+            reference.check_model(model, artifact.task, parts.base_path, str(parts.base_path), code=wishes.code)
+        own = {**artifact.own, "base_files": files.fingerprint(parts.base_path)}
+        return replace(artifact, has_weights=False, base_path=str(parts.base_path), own=own)
+    found = _origin(model, artifact, wishes)
     if found is None:
         if parts.adapter is not None and isinstance(model, PreTrainedModel):
             return artifact  # a base that came from nowhere is written beside its adapter
@@ -251,51 +221,19 @@ def _place(artifact: Artifact, parts: Parts, components: Mapping[str, Any], wish
             "the weights",
             field="save_pretrained",
         )
-    if isinstance(model, PreTrainedModel) and wishes.check_weights:
-        directory = hub.snapshot(*found, hub.SAFE_FILES, report=wishes.report)
-        reference.check_model(model, artifact.task, directory, f"{found[0]!r} at {found[1][:12]}")
     return replace(
         artifact,
         has_weights=False,
         source_name=found[0],
         source_revision=found[1],
-        component_sources=_component_sources(parts.components, components, found),
+        component_sources=reference.find_components(parts.components, components, found),
     )
 
 
-def _component_sources(
-    parts: Mapping[str, Any], components: Mapping[str, Any], model_place: tuple[str, str]
-) -> dict[str, tuple[str, str]]:
-    """The components that the hub has as they are; others are written to the artifact.
-
-    One that does not say where it came from is looked for beside the model.
-    """
-    found: dict[str, tuple[str, str]] = {}
-    for name, part in parts.items():
-        place = reference.origin(part) or model_place
-        came_so = isinstance(part, Checkpoint) and part.revision is not None
-        if came_so or reference.is_same(name, components[name], *place):
-            found[name] = place
-    return found
-
-
-def in_memory(parts: Parts, components: Mapping[str, Any], artifact: Artifact, wishes: Wishes) -> dict[str, Any]:
-    """The parts as components of a pipeline; checkpoints are loaded."""
-    model: Any = parts.model
+def _origin(model: Checkpoint | PreTrainedModel, artifact: Artifact, wishes: Wishes) -> tuple[str, str] | None:
+    """Hub id and commit of a model; None for one that did not come from the hub."""
     if isinstance(model, Checkpoint):
-        directory = model.directory
-        if model.revision:
-            directory = hub.snapshot(model.name, model.revision, hub.SAFE_FILES, report=wishes.report)
-        model = reading.read_model(
-            directory,
-            artifact.model_type,
-            artifact.task,
-            dtype=artifact.dtype,
-            trust_remote_code=wishes.code,
-            error=SourceError,
-        )
-    if isinstance(parts.adapter, Checkpoint):
-        model = adapters.apply(model, parts.adapter.directory)
-    elif parts.adapter is not None:
-        model = parts.adapter
-    return {"task": artifact.task, "model": model, **components}
+        return (model.name, model.revision) if model.revision else None
+    return reference.find_model(
+        model, artifact.task, check=wishes.check_weights, code=wishes.code, report=wishes.report
+    )

@@ -14,9 +14,10 @@ import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import safetensors
 import xxhash
 
 from warmlane.errors import ArtifactChanged, ArtifactDamaged, ArtifactIncomplete, StoreError
@@ -25,6 +26,7 @@ from warmlane.errors import ArtifactChanged, ArtifactDamaged, ArtifactIncomplete
 Fingerprints = dict[str, list[Any]]
 
 _WEIGHTS = "*.safetensors"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: What is hashed at a time, in bytes.
 _CHUNK = 4 * 1024 * 1024
 
@@ -34,12 +36,13 @@ def full_disk_told() -> Iterator[None]:
     """Translate what a file system says when it has no room.
 
     Raises:
-        StoreError: the disk or the quota is full.
+        StoreError: the disk or the quota is full, or a file may not be as large.
     """
     try:
         yield
-    except OSError as exc:
-        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, safetensors.SafetensorError) as exc:
+        # safetensors tells the number in its text only.
+        if getattr(exc, "errno", None) in _NO_ROOM or any(f"os error {number})" in str(exc) for number in _NO_ROOM):
             raise StoreError("the disk is full; free space, or delete models that nobody needs") from exc
         raise
 
@@ -58,15 +61,15 @@ def fingerprint(directory: Path, known: Mapping[str, str] | None = None) -> Fing
     return found
 
 
-def check(directory: Path, fingerprints: Mapping[str, Any]) -> None:
+def check(directory: Path, fingerprints: object) -> None:
     """Whether an artifact's weight files are those that were saved.
 
     Raises:
         ArtifactIncomplete: one is not there.
-        ArtifactDamaged: one is shorter or longer than it was.
+        ArtifactDamaged: one is shorter or longer than it was, or the list is none.
         ArtifactChanged: one is as long, and another.
     """
-    for name, (size, digest, modified) in fingerprints.items():
+    for name, (size, digest, modified) in _entries(fingerprints):
         path = directory / name
         try:
             stat = path.stat()
@@ -82,6 +85,23 @@ def check(directory: Path, fingerprints: Mapping[str, Any]) -> None:
                 "save the new weights as a new version",
                 file=name,
             )
+
+
+def _entries(fingerprints: object) -> Iterator[tuple[str, tuple[int, str, int]]]:
+    """What a file says of the files beside it, which anybody may have written.
+
+    Raises:
+        ArtifactDamaged: it is of another shape, or names something that is no weight file of the artifact.
+    """
+    if not isinstance(fingerprints, dict):
+        raise ArtifactDamaged("MLmodel: the list of weight files is none; save the model again")
+    for name, entry in fingerprints.items():
+        path = PurePosixPath(str(name))
+        if path.is_absolute() or ".." in path.parts or not path.match(_WEIGHTS):
+            raise ArtifactDamaged("MLmodel: the list of weight files names another file; save the model again")
+        if not isinstance(entry, list) or [type(part) for part in entry] != [int, str, int]:
+            raise ArtifactDamaged("MLmodel: the list of weight files is none; save the model again")
+        yield str(name), (entry[0], entry[1], entry[2])
 
 
 def digest_of(path: Path) -> str:

@@ -192,6 +192,8 @@ def _model_dir(
         base = source.inside(Path(base_model_path or artifact.base_path), roots)
         if not base.is_dir():
             raise ArtifactIncomplete("the adapter's base is not where it was; say where with base_model_path")
+        if "base_files" in artifact.own:
+            files.check(base, artifact.own["base_files"])
         return base
     if not artifact.source_revision:
         raise ArtifactIncomplete("the artifact has neither weights nor a hub commit; save the model again")

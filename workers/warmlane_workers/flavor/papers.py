@@ -155,9 +155,8 @@ def _card_files(text: str) -> tuple[dict[str, bytes], dict[str, Any]]:
     block = _FRONT_MATTER.match(text)
     matter = block[1] if block else "{}\n"
     try:
-        # In Python: the C loader overflows its stack on deep nesting, and takes the process with it.
-        data = yaml.safe_load(matter)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        data = _parsed(matter)
+    except ValueError:
         data = matter
     if data is None:
         data, matter = {}, "{}\n"
@@ -166,6 +165,30 @@ def _card_files(text: str) -> tuple[dict[str, bytes], dict[str, Any]]:
         return {CARD: text.encode()}, {}
     body = text[block.end() :] if block else text
     return {CARD: body.encode(), CARD_DATA: matter.encode()}, data
+
+
+def card_data(text: str) -> dict[str, Any]:
+    """The data at the top of a card's text; empty where there are none that can be read."""
+    block = _FRONT_MATTER.match(text)
+    try:
+        data = _parsed(block[1]) if block else None
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _parsed(matter: str) -> Any:
+    """A card's data as YAML.
+
+    Raises:
+        ValueError: not readable as such.
+    """
+    try:
+        # In Python: the C loader overflows its stack on deep nesting, and takes the process with it.
+        return yaml.safe_load(matter)
+    except (yaml.YAMLError, LookupError, AttributeError, RecursionError) as exc:
+        # PyYAML raises these of `!!int ''`, `!!bool x` and `!!timestamp x`.
+        raise ValueError("not readable as YAML") from exc
 
 
 def _licence_files(found: Mapping[str, bytes], data: Mapping[str, Any], hub_id: str | None) -> dict[str, bytes]:

@@ -167,7 +167,7 @@ def _describe(artifact: Artifact, directory: Path, beside: Path, weights: dict[s
     referring = [f"{name}_{fact}" for name in artifact.components for fact in ("name", "revision")]
     for key in ("source_model_revision", "local_base_model_path", *referring):
         conf.pop(key, None)
-    own = artifact.own
+    own = {name: value for name, value in artifact.own.items() if name != "base_files"}
     conf["model_binary"] = MODEL_DIR
     conf["warmlane"] = {"format": FORMAT, **own, "files": {**own.get("files", {}), **weights}}
     document["model_size_bytes"] = size

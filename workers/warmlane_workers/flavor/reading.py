@@ -63,7 +63,7 @@ def translated(what: str, error: type[ArtifactError | SourceError]) -> Iterator[
     except ImportError as exc:
         first = str(exc).strip().splitlines()[0]
         raise MissingExtra(f"{what} needs a package that is not installed: {first}") from exc
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, RuntimeError) as exc:
+    except Exception as exc:  # tokenizers raises no less than that
         raise error(f"{what} does not load ({type(exc).__name__}: {str(exc)[:300]})") from exc
 
 
@@ -135,7 +135,8 @@ def _refuse_random(model: Any, loading: Any, task: str) -> None:
     if missing:
         raise ArtifactIncomplete(
             f"the weights have no {missing[0]!r}: they are incomplete, or this model was never trained for {task}; "
-            "save one that is whole"
+            "save one that is whole",
+            tensor=missing[0],
         )
 
 

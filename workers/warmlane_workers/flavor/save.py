@@ -21,7 +21,8 @@ from warmlane.saving import PROMPT_TEMPLATE, check_options, check_prompt_templat
 from warmlane.signature import check_signature, default_signature
 from warmlane_workers.flavor import examples, hub, papers, requirements, signatures
 from warmlane_workers.flavor.code_paths import gather_code
-from warmlane_workers.flavor.describe import Wishes, describe, in_memory, read_components
+from warmlane_workers.flavor.components import in_memory, read_components
+from warmlane_workers.flavor.describe import Wishes, describe
 from warmlane_workers.flavor.hub import Report
 from warmlane_workers.flavor.imports import import_directory
 from warmlane_workers.flavor.parts import Lookup, Parts, resolve
@@ -112,7 +113,8 @@ def save_model(
     check_options(
         task=task,
         signature=signature,
-        metadata=metadata or {},
+        metadata={} if metadata is None else metadata,
+        model_config={} if model_config is None else model_config,
         prompt_template=prompt_template,
         pip_requirements=pip_requirements,
         extra_pip_requirements=extra_pip_requirements,

@@ -8,41 +8,14 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import yaml
-
 from warmlane.errors import SourceError, SourceIncomplete
-from warmlane_workers.flavor import adapters, custom_code, files, hub, reading
-from warmlane_workers.pipelines.registry import is_task
-
-#: safetensors' names of the element types that models are loaded in.
-_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
-
-#: Architecture's name ends so -> the task that it serves, for sources that do not say. The first that fits is taken.
-_TASK_OF_ARCHITECTURE = (
-    ("ForSequenceClassification", "text-classification"),
-    ("ForTokenClassification", "token-classification"),
-    ("ForMaskedLM", "fill-mask"),
-    ("ForCausalLM", "text-generation"),
-    ("LMHeadModel", "text-generation"),
-    ("ForQuestionAnswering", "question-answering"),
-    ("ForCTC", "automatic-speech-recognition"),
-    ("WhisperForConditionalGeneration", "automatic-speech-recognition"),
-    ("ForAudioClassification", "audio-classification"),
-    ("ForImageClassification", "image-classification"),
-    ("ForObjectDetection", "object-detection"),
-    ("ForDepthEstimation", "depth-estimation"),
-    ("MarianMTModel", "translation"),
-    ("T5ForConditionalGeneration", "text2text-generation"),
-    ("BartForConditionalGeneration", "text2text-generation"),
-    ("PegasusForConditionalGeneration", "summarization"),
-    ("Model", "feature-extraction"),
-)
+from warmlane_workers.flavor import adapters, custom_code, files, hub, papers, reading, weights
+from warmlane_workers.flavor.architectures import infer_task as infer_task
+from warmlane_workers.pipelines.registry import is_task, takes_processor
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +37,16 @@ class Checkpoint:
         """`config.json`.
 
         Raises:
-            SourceError: absent or not JSON.
+            SourceIncomplete: absent.
+            SourceError: not a JSON object.
         """
         path = self.directory / "config.json"
         try:
             content = json.loads(self.resolve(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise SourceIncomplete(f"{self.name}: no config.json, so this is no transformers checkpoint") from None
-        except ValueError as exc:
-            raise SourceError(f"{self.name}: config.json is not JSON") from exc
+        except (OSError, ValueError, RecursionError) as exc:
+            raise SourceError(f"{self.name}: config.json is not JSON that can be read") from exc
         if not isinstance(content, dict):
             raise SourceError(f"{self.name}: config.json is not an object")
         return content
@@ -81,25 +55,28 @@ class Checkpoint:
         """The element type of most floating-point weights, from the files' headers; no weights are read.
 
         Raises:
+            SourceIncomplete: there are none.
             SourceError: a header is damaged, or the file is not as long as it says.
         """
-        counts: Counter[str] = Counter()
-        for path in sorted(self.directory.glob("*.safetensors")):
-            try:
-                with safetensors.safe_open(self.resolve(path), "pt") as tensors:
-                    names = tensors.keys()
-                    counts.update(tensors.get_slice(name).get_dtype() for name in names)
-            except safetensors.SafetensorError as exc:
-                raise SourceError(f"{self.name}: the weights are damaged ({path.name} is no safetensors file)") from exc
-        return next((_DTYPES[name] for name, _ in counts.most_common() if name in _DTYPES), None)
+        # Of a hub id that is only referred to, there may be some or none.
+        paths = sorted(self.directory.glob("*.safetensors")) if self.revision else self._weights()
+        return weights.dtype(paths, self.name, self.resolve)
 
-    def component_names(self) -> list[str]:
-        """The components whose files lie beside the model's."""
+    def component_names(self, task: str | None = None) -> list[str]:
+        """The components whose files lie beside the model's.
+
+        Args:
+            task: a processor is looked for where the task's pipeline takes one.
+        """
         found = ["tokenizer"] if self._has_tokenizer() else []
         path = self.directory / "preprocessor_config.json"
         if path.is_file():
             text = self.resolve(path).read_text(encoding="utf-8", errors="replace")
             found.append("image_processor" if '"image_processor_type"' in text else "feature_extractor")
+        else:  # a processor that transformers 5 wrote has them in its own file
+            found += custom_code.parts_of_processor(self.directory)
+        if task is not None and takes_processor(task) and self._has_processor():
+            found.append("processor")
         return found
 
     def _has_tokenizer(self) -> bool:
@@ -109,12 +86,18 @@ class Checkpoint:
             or bool(custom_code.auto_map(self.directory, "tokenizer_config.json"))
         )
 
+    def _has_processor(self) -> bool:
+        maps = (custom_code.auto_map(self.directory, f"{kind}_config.json") for kind in ("processor", "preprocessor"))
+        return bool(custom_code.declared_class(self.directory, "processor")) or any("AutoProcessor" in m for m in maps)
+
     def adapter_files(self) -> list[Path]:
         """The files of a PEFT adapter.
 
         Raises:
-            SourceIncomplete: its weights are not there as safetensors.
+            SourceIncomplete: its configuration is not there, or its weights are not as safetensors.
         """
+        if not (self.directory / adapters.CONFIG).is_file():
+            raise SourceIncomplete(f"{self.name}: no {adapters.CONFIG}, so this is no PEFT adapter")
         path = self.directory / adapters.WEIGHTS
         if not path.is_file():
             raise SourceIncomplete(
@@ -142,12 +125,7 @@ class Checkpoint:
         path = self.directory / "README.md"
         if not path.is_file():
             return {}
-        text = self.resolve(path).read_text(encoding="utf-8", errors="replace")
-        try:
-            content = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else None
-        except (yaml.YAMLError, IndexError):
-            return {}
-        return content if isinstance(content, dict) else {}
+        return papers.card_data(self.resolve(path).read_text(encoding="utf-8", errors="replace"))
 
     def files(self, *, code: bool = False) -> list[Path]:
         """The checkpoint's own files, as far as an artifact takes them.
@@ -160,31 +138,20 @@ class Checkpoint:
             SourceError: a file lies outside the roots.
         """
         patterns = [*hub.SAFE_FILES, *(hub.CODE_FILES if code else [])]
+        own = self._weights()
         found = [
             path
             for path in sorted(self.directory.rglob("*") if code else self.directory.iterdir())
-            if path.is_file() and any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)
+            if path.is_file()
+            and any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)
+            and (path in own or not weights.is_another(path))
         ]
         for path in found:
             self.resolve(path)
-        names = {path.name for path in found}
-        if not any(name.endswith(".safetensors") for name in names):
-            raise SourceIncomplete(
-                f"{self.name}: no *.safetensors weights; convert them with `model.save_pretrained(dir)` first"
-            )
-        missing = sorted(self._shards() - names)
-        if missing:
-            raise SourceIncomplete(f"{self.name}: {missing[0]} is missing, which the weights' index names")
         return found
 
-    def _shards(self) -> set[str]:
-        path = self.directory / "model.safetensors.index.json"
-        if not path.is_file():
-            return set()
-        try:
-            return {str(name) for name in json.loads(self.resolve(path).read_text())["weight_map"].values()}
-        except (ValueError, KeyError, AttributeError, TypeError) as exc:
-            raise SourceError(f"{self.name}: {path.name} is not the index of sharded weights") from exc
+    def _weights(self) -> list[Path]:
+        return weights.find(self.directory, self.name, self.resolve)
 
     def resolve(self, path: Path) -> Path:
         """The true path of a file.
@@ -218,9 +185,12 @@ def inside(path: Path, roots: tuple[Path, ...]) -> Path:
     """The path with all links followed.
 
     Raises:
-        SourceError: it lies under none of the roots.
+        SourceError: it lies under none of the roots, or nowhere.
     """
-    true = path.resolve()
+    try:
+        true = path.resolve()
+    except RuntimeError as exc:
+        raise SourceError(f"the source has links that lead in a circle ({path.name})", field="source") from exc
     if not any(true.is_relative_to(root) for root in roots):
         raise SourceError(
             "the source lies outside the directories that this worker may read; "
@@ -250,6 +220,8 @@ def find(
         SourceError: absent, outside the roots, or neither a path nor a hub id.
         HubUnavailable: the hub does not answer.
     """
+    if not source:  # as a path it would be the working directory
+        raise SourceError("source: an empty text; give a directory or a hub id", field="source")
     try:
         path = Path(source).expanduser()
         if source.startswith(("/", "./", "../", "~")) or path.is_dir():
@@ -264,12 +236,3 @@ def find(
     patterns = [*(hub.SAFE_FILES if weights else hub.LIGHT_FILES), *(hub.CODE_FILES if code else [])]
     directory = hub.snapshot(source, revision, patterns, report=report)
     return Checkpoint(directory, source, directory.name, (hub.cache_root(),))
-
-
-def infer_task(config: dict[str, Any]) -> str | None:
-    """The task that a checkpoint's architecture serves; None where it serves several."""
-    for architecture in config.get("architectures") or []:
-        for ending, task in _TASK_OF_ARCHITECTURE:
-            if str(architecture).endswith(ending):
-                return task
-    return None

@@ -4,13 +4,15 @@ fails."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
 
+from warmlane.errors import UnsupportedModel
 from warmlane_workers.flavor import adapters, files
 from warmlane_workers.flavor.code_paths import Code
 from warmlane_workers.flavor.describe import Wishes
@@ -45,11 +47,22 @@ def write(parts: Parts, artifact: Artifact, beside: Beside, target: Path, wishes
     Raises:
         StoreError: the disk is full.
     """
+    with whole(target):
+        return _write(parts, artifact, beside, target, wishes)
+
+
+@contextmanager
+def whole(target: Path) -> Iterator[None]:
+    """Make a directory that is absent or empty, and leave nothing in it of a write that fails.
+
+    Raises:
+        StoreError: the disk is full.
+    """
     made = not target.exists()
     try:
         with files.full_disk_told():
             target.mkdir(parents=True, exist_ok=True)
-            return _write(parts, artifact, beside, target, wishes)
+            yield
     except BaseException:
         _clear(target, made)
         raise
@@ -82,7 +95,12 @@ def _write_model(model: Any, shard_size: str, target: Path, wishes: Wishes) -> d
         copied = model.copy_to(target / MODEL_DIR, code=wishes.code)
         return {f"{MODEL_DIR}/{name}": digest for name, digest in copied.items()}
     if isinstance(model, PreTrainedModel):
-        model.save_pretrained(target / MODEL_DIR, max_shard_size=shard_size)
+        try:
+            model.save_pretrained(target / MODEL_DIR, max_shard_size=shard_size)
+        except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError) as exc:
+            raise UnsupportedModel(
+                f"transformers does not save this model ({type(exc).__name__}: {str(exc)[:200]})", field="model"
+            ) from exc
     return {}
 
 

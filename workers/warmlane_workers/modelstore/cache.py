@@ -3,11 +3,14 @@
     <root>/<name>/<version>-<digest>/MLmodel …
 
 A copy appears whole, by one rename. Its name tells what the version consisted of, so an edited version is another copy.
+Its directory's own time is that of its last use. A file that is gone, has another size, or was written after that time
+is not the store's any more: it is fetched again when the copy is wanted next.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -17,7 +20,9 @@ from pathlib import Path
 
 from warmlane_workers.modelstore import aside
 from warmlane_workers.modelstore.backend import translated
-from warmlane_workers.modelstore.manifest import Manifest
+from warmlane_workers.modelstore.manifest import Manifest, Stored
+
+logger = logging.getLogger(__name__)
 
 #: A copy that is of no use any more stays for so long after its last use, in seconds: a load may still read it.
 IDLE_S = 3600
@@ -32,29 +37,52 @@ class Cache:
         self._root = root
 
     def find(self, name: str, version: int, manifest: Manifest) -> Path | None:
-        """The copy of a version, if there is one."""
+        """The copy of a version, if there is one and it is whole."""
         directory = self._directory(name, version, manifest)
-        try:
-            os.utime(directory)  # when it was last of use
-        except FileNotFoundError:
-            return None
+        with translated(self.place):
+            if _lacking(directory, manifest) is not None:
+                return None
+            try:
+                os.utime(directory)
+            except FileNotFoundError:  # another process sweeps
+                return None
         return directory
 
-    def fill(self, name: str, version: int, manifest: Manifest, fetch: Callable[[Path], None]) -> Path:
-        """The copy of a version; `fetch` fills an empty directory. One fetches, others on this machine wait for it."""
+    def fill(self, name: str, version: int, manifest: Manifest, fetch: Callable[[Path, Manifest], None]) -> Path:
+        """The copy of a version. One fetches, others on this machine wait for it.
+
+        Args:
+            fetch: puts files into an empty directory: all, or those that the copy lacks.
+        """
         with self.alone(name, f"fetching-{version}"):
             found = self.find(name, version, manifest)
             if found is not None:
                 return found
+            copy = self._directory(name, version, manifest)
+            lacking = _lacking(copy, manifest) or manifest
             with self.beside(name) as directory:
-                fetch(directory)
-                return self.adopt(directory, name, version, manifest)
+                fetch(directory, lacking)
+                if not copy.is_dir():
+                    return self.adopt(directory, name, version, manifest)
+                self._mend(copy, directory, lacking)
+                return copy
+
+    def _mend(self, copy: Path, directory: Path, lacking: Manifest) -> None:
+        """Put files into a copy that others may be reading: each is replaced as a whole."""
+        logger.warning("%s in the cache had changed: fetched again", copy.name, extra={"action": "copy_mended"})
+        with translated(self.place):
+            aside.sync(directory)
+            for path in lacking.files:
+                (copy / path).parent.mkdir(parents=True, exist_ok=True)
+                (directory / path).replace(copy / path)
+            os.utime(copy)
 
     def adopt(self, directory: Path, name: str, version: int, manifest: Manifest) -> Path:
         """Make a directory that was written beside the copy of a version."""
         copy = self._directory(name, version, manifest)
         with translated(self.place):
             aside.sync(directory)
+            os.utime(directory)  # no file is younger
             try:
                 directory.rename(copy)
             except OSError:
@@ -101,6 +129,25 @@ class Cache:
 
     def _directory(self, name: str, version: int, manifest: Manifest) -> Path:
         return self._root / name / f"{version}-{manifest.digest}"
+
+
+def _lacking(copy: Path, manifest: Manifest) -> Manifest | None:
+    """The files that a copy does not have as the store has them; None if it has them all."""
+    try:
+        used = copy.stat().st_mtime_ns
+    except FileNotFoundError:
+        return manifest
+    files = {path: stored for path, stored in manifest.files.items() if not _is_whole(copy / path, stored, used)}
+    return Manifest(files) if files else None
+
+
+def _is_whole(file: Path, stored: Stored, used: int) -> bool:
+    """Whether a file has its size, and nobody has written to it since the copy was last of use."""
+    try:
+        stat = file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return stat.st_size == stored.size and stat.st_mtime_ns <= used
 
 
 def _idle(copy: Path) -> bool:

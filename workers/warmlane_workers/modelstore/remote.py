@@ -153,7 +153,7 @@ class RemoteBackend:
         if copy is not None:
             return copy
         return self._cache.fill(
-            name, version, manifest, lambda directory: self._fetch(name, version, manifest, directory)
+            name, version, manifest, lambda directory, files: self._fetch(name, version, files, directory)
         )
 
     def _fetch(self, name: str, version: int, manifest: Manifest, directory: Path) -> None:

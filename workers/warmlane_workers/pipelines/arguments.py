@@ -60,7 +60,11 @@ def _given(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
     """Of each step the arguments that are not its defaults."""
     defaults = pipeline._sanitize_parameters()  # type: ignore[no-untyped-call]
     return {
-        step: {name: value for name, value in getattr(pipeline, attribute).items() if default.get(name) != value}
+        step: {
+            name: value
+            for name, value in getattr(pipeline, attribute).items()
+            if name not in default or default[name] != value
+        }
         for (step, attribute), default in zip(_STEPS.items(), defaults, strict=True)
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pkgutil
 from collections.abc import Mapping
 from typing import Any
@@ -53,6 +54,20 @@ def serving(task: str, kind: str) -> list[str]:
     return found
 
 
+def tasks_of(class_name: str) -> list[str]:
+    """The tasks whose auto classes load a class of transformers; none for a class that it does not have."""
+    return [task for task in PIPELINE_REGISTRY.supported_tasks if class_name in _classes(task)]
+
+
+@functools.cache
+def _classes(task: str) -> frozenset[str]:
+    found: set[str] = set()
+    for auto in _entry(task)["pt"]:
+        for names in auto._model_mapping._model_mapping.values():
+            found |= {names} if isinstance(names, str) else set(names)
+    return frozenset(found)
+
+
 def _entry(task: str) -> dict[str, Any]:
     return _check(task)[1]
 
@@ -77,12 +92,31 @@ def pipeline_class(task: str) -> type[Any]:
     return found
 
 
+def needed(task: str) -> list[str]:
+    """The components that a task's pipeline cannot do without."""
+    kind = pipeline_class(task)
+    return [name for name in READERS if getattr(kind, f"_load_{name}", False)]
+
+
+def takes_processor(task: str) -> bool:
+    """Whether a task's pipeline takes a processor, needed or not."""
+    return getattr(pipeline_class(task), "_load_processor", False) is not False
+
+
 def model_type(task: str, config: Mapping[str, Any]) -> str:
     """The name of the class that a task's pipeline makes of a checkpoint: the one that its `config.json` declares if
     that serves the task, else the one that the auto class picks; a language model gives features by its base."""
     declared = [str(name) for name in config.get("architectures") or []]
     known = serving(task, str(config.get("model_type")))
     return next((name for name in declared if name in known), (known or declared or [""])[0])
+
+
+def task_of(kind: type[Any]) -> str | None:
+    """The task of a pipeline's class; None for one that transformers does not know."""
+    for task in PIPELINE_REGISTRY.supported_tasks:
+        if pipeline_class(task) is kind:
+            return str(task)
+    return None
 
 
 def model_class(task: str) -> Any:

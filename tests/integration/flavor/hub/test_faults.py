@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import huggingface_hub
@@ -21,16 +24,24 @@ from warmlane.errors import (
     WarmlaneError,
 )
 from warmlane_workers.flavor import hub as door
+from warmlane_workers.flavor.hub import tries
 
 REPO = "acme/model"
 MB = 1_000_000
 ALL = ["*"]
+#: A longer pause than anybody waits for within a job.
+LONG = {"Retry-After": "3600"}
 
 
 def refused(repo: str = REPO, revision: str | None = None, patterns: list[str] = ALL) -> WarmlaneError:
     with pytest.raises(WarmlaneError) as caught:
         door.snapshot(repo, revision, patterns)
     return caught.value
+
+
+def asked(hub: Hub, where: str) -> int:
+    """How often; the client has questions of its own, once a process."""
+    return len([request for request in hub.requests if re.search(where, request)])
 
 
 # -- what passes -----------------------------------------------------------------------------------------------------
@@ -52,21 +63,65 @@ def test_a_hub_may_ask_for_a_pause(hub: Hub, commit: str, impatient: None) -> No
     assert time.monotonic() - began >= 1
 
 
-def test_a_long_pause_is_the_callers(hub: Hub, commit: str) -> None:
-    """Nobody waits an hour within a job: it fails at once, and may be tried again."""
-    hub.script("/api/models/", Fault(429, {"Retry-After": "3600"}), times=None)
+@pytest.mark.parametrize("where", ["/api/models/", "/api/models/.*tree", "HEAD .*json", "GET .*safetensors"])
+def test_a_long_pause_is_the_callers(hub: Hub, commit: str, where: str) -> None:
+    """Nobody waits an hour within a job: it fails at once, says what was asked for, and may be tried again."""
+    hub.script(where, Fault(429, LONG), times=None)
     began = time.monotonic()
     error = refused()
     assert isinstance(error, HubUnavailable)
     assert error.retryable
+    assert "asks to wait 3600 s" in error.message
     assert time.monotonic() - began < 2
 
 
-def test_patience_ends(hub: Hub, commit: str, impatient: None) -> None:
-    """A hub that says "later" five times is unavailable."""
-    hub.script("/api/models/", Fault(503), times=None)
+@pytest.mark.parametrize(
+    "headers",
+    [{"RateLimit": '"resolvers";r=0;t=3600'}, {"Retry-After": format_datetime(datetime.now(UTC) + timedelta(hours=1))}],
+    ids=["limit", "date"],
+)
+def test_a_pause_is_asked_for_in_other_words_too(hub: Hub, commit: str, headers: dict[str, str]) -> None:
+    """A limit that is used up tells when it begins anew, and a date is a wait."""
+    hub.script("/api/models/", Fault(429, headers), times=None)
+    assert re.search(r"asks to wait (36|359)\d+ s", refused().message)
+    assert asked(hub, "/api/models/") == 1
+
+
+def test_pauses_end_together(hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub that asks for one short pause after the other is waited for no longer than for one long pause."""
+    monkeypatch.setattr(tries, "PATIENCE_S", 1.5)
+    hub.script("GET .*safetensors", Fault(429, {"Retry-After": "1"}), times=None)
+    began = time.monotonic()
     assert isinstance(refused(), HubUnavailable)
-    assert len(hub.requests) == 5
+    assert 1 <= time.monotonic() - began < 3
+
+
+def test_a_long_pause_for_a_file_blocks_nobody(hub: Hub, commit: str) -> None:
+    """The next who wants the file gets it: nothing sleeps on and holds its lock."""
+    hub.script("GET .*safetensors", Fault(429, LONG))
+    assert isinstance(refused(), HubUnavailable)
+    assert (door.snapshot(REPO, None, ALL) / "model.safetensors").stat().st_size == 2 * MB
+
+
+def test_the_client_keeps_its_patience_for_others(hub: Hub, commit: str) -> None:
+    """Who calls the client in the same process, also after a call of ours, has its own way of trying again."""
+    door.snapshot(REPO, None, ["*.json"])
+    hub.script("GET .*safetensors", Fault(429))
+    path = huggingface_hub.hf_hub_download(REPO, "model.safetensors", endpoint=hub.url)
+    assert Path(path).stat().st_size == 2 * MB
+
+
+@pytest.mark.parametrize("where", ["/api/models/", "HEAD .*safetensors", "GET .*safetensors"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_patience_ends(hub: Hub, commit: str, impatient: None, where: str, status: int) -> None:
+    """A hub that says "later" five times is unavailable; the client's own five times do not multiply ours."""
+    hub.script(where, Fault(status), times=None)
+    began = time.monotonic()
+    error = refused()
+    assert isinstance(error, HubUnavailable)
+    assert ("asks to wait" if status == 429 else "answers HTTP 503") in error.message
+    assert time.monotonic() - began < 2
+    assert asked(hub, where) <= 10
 
 
 def test_a_dropped_connection_resumes(hub: Hub, repository: Path) -> None:
@@ -95,6 +150,18 @@ def test_what_is_whole_is_not_fetched_again(hub: Hub, commit: str) -> None:
     assert len(hub.paths) == len(set(hub.paths)) == 4
 
 
+@pytest.mark.parametrize("where", ["/api/models/acme/model(/rev.*)?$", "/tree/", "GET .*resolve"])
+def test_bodies_that_never_come_are_no_empty_model(
+    hub: Hub, commit: str, impatient: None, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody in between who drops every body is the hub's absence; an empty directory in the cache is no snapshot."""
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+    (door.cache_root() / "models--acme--model" / "snapshots" / commit).mkdir(parents=True)
+    hub.script(where, Fault(drop_after=0), times=None)
+    assert isinstance(refused(), HubUnavailable)
+    assert isinstance(refused(revision=commit), HubUnavailable)
+
+
 # -- what does not pass ----------------------------------------------------------------------------------------------
 
 
@@ -115,6 +182,15 @@ def test_what_the_hub_does_not_have_is_named(
     assert error.details["field"] == field
     assert repo in error.message
     assert remedy in error.message
+
+
+def test_who_has_no_such_address_is_no_hub(hub: Hub, commit: str) -> None:
+    """A 404 that says nothing of repositories does not pass: the address may be wrong."""
+    hub.script("/api/models/", Fault(404), times=None)
+    error = refused()
+    assert type(error) is SourceError
+    assert "HF_ENDPOINT" in error.message
+    assert asked(hub, "/api/models/") == 1
 
 
 @pytest.mark.parametrize("status", [401, 403])

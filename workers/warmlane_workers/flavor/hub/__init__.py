@@ -19,7 +19,6 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from warmlane.errors import HubUnavailable, WarmlaneError
 from warmlane_workers.flavor.hub import download, listing
 from warmlane_workers.flavor.hub.download import Report as Report
-from warmlane_workers.flavor.hub.errors import unavailable
 from warmlane_workers.flavor.hub.listing import File
 from warmlane_workers.flavor.hub.tries import within
 
@@ -74,9 +73,13 @@ def _snapshot(
     report: Report | None = None,
     verify: bool = False,
 ) -> Path:
-    found = listing.look_up(repo, revision)
-    if found is None:
-        return _foreign(repo, revision, patterns)
+    try:
+        found = listing.look_up(repo, revision)
+    except HubUnavailable:
+        directory = _foreign(repo, revision, patterns)
+        if directory is None:
+            raise
+        return directory
     files = download.absent(found, filter(wanted, found.files.values()), verify=verify)
     if files:
         # Of a hub that is down the client asks for half a minute, file by file.
@@ -85,16 +88,18 @@ def _snapshot(
     return found.directory
 
 
-def _foreign(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
-    """What another program has put into the cache, which knows best whether it is whole."""
+def _foreign(repo: str, revision: str | None, patterns: Sequence[str]) -> Path | None:
+    """What another program has put into the cache, which knows best whether it is whole; None if that is nothing."""
     try:
-        return Path(
+        directory = Path(
             huggingface_hub.snapshot_download(
                 repo, revision=revision, allow_patterns=list(patterns), local_files_only=True
             )
         )
-    except LocalEntryNotFoundError as exc:
-        raise unavailable(repo) from exc
+    except LocalEntryNotFoundError:
+        return None
+    # The client makes the directory before it fetches.
+    return directory if any(path.is_file() and _matches(path.name, patterns) for path in directory.rglob("*")) else None
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
@@ -145,6 +150,15 @@ def commit_of(repo: str, revision: str | None) -> str:
         if commit is None:
             raise
         return commit
+
+
+def cached_commits(repo: str) -> list[str]:
+    """The commits of which the cache has weights; first what the main branch was when it was last asked for, then the
+    latest."""
+    found = {path.parent for path in (listing.home_of(repo) / "snapshots").glob("*/*.safetensors")}
+    main = listing.known(repo, None)
+    latest = sorted(found, key=lambda directory: directory.stat().st_mtime, reverse=True)
+    return sorted((directory.name for directory in latest), key=lambda commit: commit != main)
 
 
 def cache_root() -> Path:

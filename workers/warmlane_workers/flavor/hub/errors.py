@@ -6,7 +6,10 @@ from __future__ import annotations
 import errno
 import os
 import re
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from json import JSONDecodeError
 
 import huggingface_hub
@@ -21,15 +24,15 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError:
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]  # documented there
 
 from warmlane.errors import HubUnavailable, SourceError, StoreError, WarmlaneError
+from warmlane_workers.flavor.hub.client import PASSING
 
 #: What a call of the client may raise; anything else is a bug. Libraries written in Rust say `RuntimeError`, and JSON
 #: is missing where somebody answers who is no hub.
 FOREIGN = (HTTPError, OSError, RuntimeError, EntryNotFoundError, HFValidationError, JSONDecodeError)
 
-#: HTTP's statuses for what may pass.
-_PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 #: How the large file client, which is written in Rust, ends the text of a failed system call.
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -58,8 +61,9 @@ def told(exc: BaseException, repo: str, revision: str | None) -> Told:
         exc: one of `FOREIGN`.
     """
     if isinstance(exc, LocalEntryNotFoundError) and isinstance(exc.__cause__, HfHubHTTPError | HTTPError):
-        # The client has tried for half a minute, and looked into its cache.
-        return Told(told(exc.__cause__, repo, revision).error)
+        found = told(exc.__cause__, repo, revision)
+        # Of a hub that is silent the client has asked for half a minute, and looked into its cache.
+        return found if found.answered else Told(found.error)
     if isinstance(exc, LocalEntryNotFoundError | OfflineModeIsEnabled):
         return Told(unavailable(repo))
     if isinstance(exc, HfHubHTTPError):
@@ -72,10 +76,15 @@ def told(exc: BaseException, repo: str, revision: str | None) -> Told:
     return Told(unavailable(repo), passing=True)
 
 
-def unavailable(repo: str) -> HubUnavailable:
-    """Nothing was heard of the hub, or nothing of use."""
+def unavailable(repo: str, status: int | None = None) -> HubUnavailable:
+    """Nothing was heard of the hub, or nothing of use.
+
+    Args:
+        status: what it answered.
+    """
+    says = "does not answer" if status is None else f"answers HTTP {status}"
     return HubUnavailable(
-        f"{repo!r} is not whole in the local cache and the model hub does not answer; try again later", repo=repo
+        f"{repo!r} is not whole in the local cache and the model hub {says}; try again later", repo=repo
     )
 
 
@@ -97,13 +106,33 @@ def _answer(exc: HfHubHTTPError, repo: str, revision: str | None) -> Told:
     if status in (401, 403):
         text = f"the hub refuses {repo!r}; give the worker a token that may read it (HF_TOKEN)"
         return Told(SourceError(text, field="source", status=status))
-    asked = exc.response.headers.get("Retry-After", "")
-    return Told(
-        unavailable(repo),
-        passing=status in _PASSING,
-        answered=True,
-        wait_s=float(asked) if asked.isdecimal() else None,
-    )
+    if status not in PASSING and 400 <= status < 500:
+        text = f"the hub has no {repo!r} (HTTP {status}); check its id, and that HF_ENDPOINT is a model hub"
+        return Told(SourceError(text, field="source", status=status))
+    wait_s = _wait_asked_for(status, exc.response.headers)
+    error = unavailable(repo, status)
+    if status == 429 or wait_s is not None:
+        error = HubUnavailable(
+            f"the model hub asks to wait {'' if wait_s is None else f'{wait_s:.0f} s '}before {repo!r} is fetched; "
+            "try again then",
+            repo=repo,
+        )
+    return Told(error, passing=status in PASSING, answered=True, wait_s=wait_s)
+
+
+def _wait_asked_for(status: int, headers: Mapping[str, str]) -> float | None:
+    """How long an answer asks to wait, in seconds: by RFC 9110's `Retry-After`, or by a limit that is used up (the
+    IETF's draft of `RateLimit`, which a hub sends with every answer)."""
+    limit = parse_ratelimit_headers(headers)
+    if status == 429 and limit is not None and limit.remaining == 0:
+        return float(limit.reset_in_seconds)
+    text = headers.get("Retry-After", "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:  # nothing, or no date
+        return None
 
 
 def _number(exc: BaseException) -> int | None:

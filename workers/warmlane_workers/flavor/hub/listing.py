@@ -103,14 +103,12 @@ def ask(repo: str, revision: str | None) -> str:
     return commit
 
 
-def look_up(repo: str, revision: str | None) -> Listing | None:
+def look_up(repo: str, revision: str | None) -> Listing:
     """The files of a revision. A commit whose files are known is not asked for; without a hub, what is known counts.
-
-    Returns:
-        None where the hub does not answer, and nobody asked it for this revision before.
 
     Raises:
         SourceError: no such repository or revision.
+        HubUnavailable: the hub does not answer, and nobody asked it for this revision before.
     """
     commit = known(repo, revision)
     found = _recalled(repo, commit) if commit else None
@@ -120,6 +118,8 @@ def look_up(repo: str, revision: str | None) -> Listing | None:
         commit = ask(repo, revision)
         return _recalled(repo, commit) or _list(repo, commit)
     except HubUnavailable:
+        if found is None:
+            raise
         return found
 
 
