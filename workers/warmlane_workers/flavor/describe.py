@@ -127,8 +127,8 @@ def _model_type(model: Checkpoint | PreTrainedModel, task: str) -> str:
     else:
         if getattr(model, "_hf_peft_config_loaded", False):
             raise UnsupportedModel(
-                "the model has an adapter that transformers put into it, and would save nothing else; wrap the base with "
-                "`peft.get_peft_model()` instead, or merge the adapter",
+                "the model has an adapter that transformers put into it, and would save nothing else; wrap the base "
+                "with `peft.get_peft_model()` instead, or merge the adapter",
                 field="model",
             )
         declared, kind = type(model).__name__, model.config.model_type

@@ -75,15 +75,13 @@ def test_a_long_pause_is_the_callers(hub: Hub, commit: str, where: str) -> None:
     assert time.monotonic() - began < 2
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [{"RateLimit": '"resolvers";r=0;t=3600'}, {"Retry-After": format_datetime(datetime.now(UTC) + timedelta(hours=1))}],
-    ids=["limit", "date"],
-)
-def test_a_pause_is_asked_for_in_other_words_too(hub: Hub, commit: str, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize("words", ["limit", "date"])
+def test_a_pause_is_asked_for_in_other_words_too(hub: Hub, commit: str, words: str) -> None:
     """A limit that is used up tells when it begins anew, and a date is a wait."""
+    in_an_hour = format_datetime(datetime.now(UTC) + timedelta(hours=1))
+    headers = {"RateLimit": '"resolvers";r=0;t=3600'} if words == "limit" else {"Retry-After": in_an_hour}
     hub.script("/api/models/", Fault(429, headers), times=None)
-    assert re.search(r"asks to wait (36|359)\d+ s", refused().message)
+    assert re.search(r"asks to wait (36|35)\d+ s", refused().message)
     assert asked(hub, "/api/models/") == 1
 
 
