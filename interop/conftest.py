@@ -40,7 +40,7 @@ def hub() -> Hub:
 @pytest.fixture(scope="session")
 def bare() -> Callable[[str], Any]:
     """The pipeline of a kind, made once."""
-    from interop import models
+    from tests import tiny_native as models
 
     made: dict[str, Any] = {}
 

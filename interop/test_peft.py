@@ -11,9 +11,9 @@ import transformers
 from peft import PeftModel
 
 from interop.adapters import METHODS, TASK, adapted
-from interop.models import checkpoint, weights_of
 from interop.questions import TEXTS, same
 from tests.hub import Hub
+from tests.tiny_native import checkpoint, weights_of
 from warmlane.errors import ArtifactError
 from warmlane_workers import flavor
 

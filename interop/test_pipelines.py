@@ -10,8 +10,8 @@ import mlflow
 import pytest
 import transformers
 
-from interop.models import MAKERS
 from interop.questions import QUESTIONS, same
+from tests.tiny_native import MAKERS
 from warmlane_workers import flavor
 
 pytestmark = pytest.mark.parametrize("kind", MAKERS)

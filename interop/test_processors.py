@@ -10,9 +10,9 @@ import pytest
 import transformers
 from mlflow.exceptions import MlflowException
 
-from interop.media import image_text
-from interop.models import components, seeded
 from interop.questions import QUESTIONS, picture, same, tone
+from tests.tiny_media import image_text
+from tests.tiny_native import components, seeded
 from warmlane_workers import flavor
 
 SPEECH = "automatic-speech-recognition"

@@ -15,8 +15,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 from mlflow.models.utils import load_serving_example, validate_serving_input
 
-from interop.models import MAKERS
 from interop.questions import PYFUNCS, QUESTIONS, TEXTS, picture, same
+from tests.tiny_native import MAKERS
 from warmlane_workers import flavor
 
 Made = Callable[[str], Any]

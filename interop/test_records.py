@@ -18,9 +18,9 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, Tens
 from mlflow.types.schema import AnyType, Array, Map, Object, Property
 
 from interop.adapters import TASK, adapted
-from interop.models import MAKERS, checkpoint
 from interop.questions import PYFUNCS, QUESTIONS, TEXTS, same
 from tests.hub import Hub
+from tests.tiny_native import MAKERS, checkpoint
 from warmlane_workers import flavor
 from warmlane_workers.mlmodel import Artifact
 

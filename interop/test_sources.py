@@ -12,9 +12,9 @@ import pytest
 import torch
 import transformers
 
-from interop.models import MAKERS, checkpoint, components, pipeline, weights_of
 from interop.questions import QUESTIONS, TEXTS, same
 from tests.hub import Hub
+from tests.tiny_native import MAKERS, checkpoint, components, pipeline, weights_of
 from warmlane_workers import flavor
 
 Made = Callable[[str], Any]

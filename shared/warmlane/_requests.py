@@ -25,6 +25,8 @@ class Requests(Generic[J]):
         params: dict[str, Any] | None = None,
         dtype: str | None = None,
         trust_remote_code: bool = False,
+        output: str | None = None,
+        on_error: str = "job",
     ) -> J:
         """Answer `inputs` (one row, or a list of rows) with a model.
 
@@ -34,6 +36,11 @@ class Requests(Generic[J]):
             dtype: `float32 float16 bfloat16 float64`; default: as the model is warm, else as it was saved.
             trust_remote_code: let a cold model run its own code, on a worker that allows it; a warm one runs it
                 already.
+            output: "pyfunc" for the guide's shapes, "native" for what the pipeline returns (scores, offsets, nested
+                lists), "raw" for the model's own output: a row is a dict of its input arrays then, an answer a dict of
+                arrays. Default: the guide's shape where it has one for the task, else native.
+            on_error: "job" fails the job with the first row that cannot be answered, and names it; "row" answers that
+                row with `{"error": {"code", "message", "details"}}` and the others as ever.
 
         The result has one output a row, in order: a `Table` (label, score) for classification, a list of str for
         generation, an ndarray for the features of one text and a list of ndarrays for a list of texts.
@@ -43,7 +50,13 @@ class Requests(Generic[J]):
         """
         return self.submit(
             PredictJob(
-                model=model, inputs=inputs, params=params or {}, dtype=dtype, trust_remote_code=trust_remote_code
+                model=model,
+                inputs=inputs,
+                params=params or {},
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+                output=output,
+                on_error=on_error,
             )
         )
 

@@ -60,8 +60,9 @@ class Wire:
 
     def _check_predict(self, job: PredictJob) -> Flow[None]:
         info = yield from self._model_info(job.model)
-        if info is not None:
-            check_inputs(info.signature, info.task, job.inputs)
+        if info is not None and job.output != "raw":  # a signature is of the pipeline, and not of its model
+            if job.on_error == "job":
+                check_inputs(info.signature, info.task, job.inputs)
             check_params(info.signature, job.params)
 
     def _model_info(self, text: str) -> Flow[ModelInfo | None]:

@@ -51,6 +51,7 @@
     │   ├── ResultTimeout           not finished within the caller's time-out                (retry helps)
     │   ├── JobCancelled            somebody cancelled it
     │   ├── JobExpired              its deadline passed before it was done
+    │   ├── ConversationMoved       another job took the conversation's turn meanwhile       (retry helps)
     │   └── PoisonJob               it took its worker down too often
     └── InternalError               a bug, or an exception of a library that nobody translated
 
@@ -290,6 +291,11 @@ class JobCancelled(JobError):
 
 class JobExpired(JobError):
     code = "job_expired"
+
+
+class ConversationMoved(JobError):
+    code = "conversation_moved"
+    retryable = True
 
 
 class PoisonJob(JobError):

@@ -8,6 +8,7 @@
 | `<ns>:workers`      | sorted set   | heartbeat               | client, unload          | pruned by readers' clock |
 | `<ns>:worker:<id>`  | string       | heartbeat               | client, unload          | `WORKER_TTL_S` |
 | `<ns>:replies:<id>` | list         | workers, after unload   | the unload job          | a minute |
+| `<ns>:conversation:<model>:<id>` | hash | predict jobs   | predict jobs            | conversation TTL |
 | `<ns>:mq:*`         | Dramatiq's   | submit, Dramatiq        | Dramatiq                | until acknowledged |
 | `<ns>:inbox:<id>`   | channel      | finish                  | one client process      | - |
 | `<ns>:bell`         | channel      | submit                  | every worker            | - |
@@ -57,6 +58,9 @@ class Keys:
 
     def replies(self, job_id: str) -> str:
         return f"{self.namespace}:replies:{job_id}"
+
+    def conversation(self, model: str, conversation_id: str) -> str:
+        return f"{self.namespace}:conversation:{model}:{conversation_id}"
 
     def inbox(self, client_id: str) -> str:
         return f"{self.namespace}:inbox:{client_id}"

@@ -12,7 +12,15 @@ import pytest
 from tests.fleet import ROOT, SHARED, Fleet, minilm
 
 #: Each example that needs a worker, and the weights that it runs on here.
-EXAMPLES = {"similarity.py": minilm(), "fan_out.py": minilm(), "story.py": SHARED / "models" / "stories15m"}
+EXAMPLES = {
+    "similarity.py": minilm(),
+    "fan_out.py": minilm(),
+    "story.py": SHARED / "models" / "stories15m",
+    "transcribe.py": SHARED / "models" / "whisper-tiny.en",
+    "name_picture.py": SHARED / "models" / "resnet18-imagenet",
+}
+#: What an example is told besides its model.
+ARGUMENTS = {"transcribe.py": [SHARED / "data" / "jfk.wav"], "name_picture.py": [SHARED / "data" / "chelsea.png"]}
 
 
 def run(fleet: Fleet, *command: str) -> str:
@@ -41,11 +49,14 @@ def test_the_readme_s_example_runs(warm_fleet: Fleet, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name, weights in EXAMPLES.items() if weights.is_dir()])
 def test_an_example_runs(warm_fleet: Fleet, name: str) -> None:
     """Each example that needs a worker ends well and says something."""
-    output = run(warm_fleet, f"examples/{name}", "--model", str(EXAMPLES[name]))
+    arguments = [str(argument) for argument in ARGUMENTS.get(name, [])]
+    output = run(warm_fleet, f"examples/{name}", "--model", str(EXAMPLES[name]), *arguments)
     assert {
         "similarity.py": "is nearest to: A kitten naps in the sun by the window.",
         "fan_out.py": "256 texts,",
         "story.py": "Once upon a time, there was a little girl named Lily.",
+        "transcribe.py": "ask not what your country can do for you, ask what you can do for your country.",
+        "name_picture.py": "%  Egyptian cat",
     }[name] in output
 
 

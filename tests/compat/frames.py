@@ -47,6 +47,9 @@ JOBS: Mapping[str, Job] = {
         params={"top_k": 2, "stop": ["\n"]},
         dtype="bfloat16",
     ),
+    "predict-with-later-fields": PredictJob(
+        model="sentiment", inputs=["a"], trust_remote_code=True, output="native", on_error="row"
+    ),
     "predict-table": PredictJob(model="tabular/12", inputs=Table({"text": ["a", "b"], "n": [1, None]})),
     "load": LoadJob(model="sentiment"),
     "load-all-fields": LoadJob(

@@ -292,6 +292,15 @@ def test_a_caller_who_gives_up_during_the_batch_disturbs_nobody() -> None:
         assert both[1].future.result(LIMIT_S) == "stays"
 
 
+def test_no_rows_are_nothing_to_do() -> None:
+    """A job that has nothing for the device does not disturb those that have."""
+    with running() as batcher:
+        batcher.submit(Lane("lane", list, 512), [])
+        some = rows("a")
+        batcher.submit(Lane("lane", list, 512), some)
+        assert results(some) == ["a"]
+
+
 def test_stop_finishes_what_waits() -> None:
     """All rows that were submitted before a stop get their outputs, over several lanes and threads."""
     gate = Gate()

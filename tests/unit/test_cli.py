@@ -407,6 +407,13 @@ def test_an_array_is_answered_in_a_line(run: Run, lane: FakeLane) -> None:
     assert run.out == "float32 (1, 2)  from 0 to 1, mean 0.5: 0 1\n"
 
 
+def test_the_output_mode_travels(run: Run, lane: FakeLane) -> None:
+    """--as says what the answer is in; a mode that there is not is refused."""
+    assert run("predict", "upper", "x", "--as", "native") == 0
+    assert lane.jobs == [PredictJob(model="upper", inputs="x", output="native")]
+    assert run("predict", "upper", "x", "--as", "json") == 2
+
+
 def test_params_and_dtype_travel(run: Run, lane: FakeLane) -> None:
     """--params and --dtype arrive in the job."""
     assert run("predict", "upper", "x", "--params", '{"max_new_tokens": 3}', "--dtype", "float32") == 0

@@ -12,7 +12,10 @@ from warmlane import codec, errors
 from warmlane.errors import BY_CODE, ResultTimeout, SchemaError, WarmlaneError, from_dict
 from warmlane.records import encode_error
 
-RETRYABLE = {"server_unreachable", "hub_unavailable", "store_error", "cache_full", "result_timeout"}
+RETRYABLE = {
+    *("server_unreachable", "hub_unavailable", "store_error", "cache_full", "result_timeout"),
+    "conversation_moved",
+}
 
 
 def classes(root: type[WarmlaneError] = WarmlaneError) -> Iterator[type[WarmlaneError]]:

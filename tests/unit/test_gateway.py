@@ -228,6 +228,13 @@ def test_both_forms_of_a_body_make_the_same_job() -> None:
     assert read_job(MSGPACK, codec.encode("request", fields | {"inputs": [b"\x00\x01\x02"]})) == job
 
 
+def test_modes_are_fields_of_a_body() -> None:
+    """Output mode and what fails with a row come as the job's own fields, in both forms of a body."""
+    fields = {"kind": "predict", "model": "m", "inputs": ["a"], "output": "native", "on_error": "row"}
+    job = PredictJob(model="m", inputs=["a"], output="native", on_error="row")
+    assert read_job(JSON, _bytes(fields)) == read_job(MSGPACK, codec.encode("request", fields)) == job
+
+
 def test_only_the_payload_has_forms() -> None:
     """Outside of inputs and params an object is an object, whatever its keys."""
     metadata = {"base64": "AAEC"}

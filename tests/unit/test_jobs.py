@@ -81,6 +81,13 @@ def test_an_element_type_is_kept_by_its_short_name() -> None:
     assert SaveJob(name="m", source="s", dtype="torch.float64").dtype == "float64"
 
 
+def test_later_fields_travel_only_where_they_say_something() -> None:
+    """A predict with the defaults, however they were given, has the fields that the first release reads."""
+    plain = make("predict", {"model": "m", "inputs": 1, "on_error": "".join(["jo", "b"]), "output": None})
+    assert set(plain.fields()) == {"model", "inputs", "params", "dtype"}
+    assert PredictJob(model="m", inputs=1, on_error="row").fields()["on_error"] == "row"
+
+
 def test_a_job_does_not_show_its_payload() -> None:
     """The repr of a job, which Dramatiq logs, has neither inputs nor params."""
     job = PredictJob(model="m", inputs=[SECRET], params={"prompt": SECRET})
@@ -114,6 +121,9 @@ AN_ARRAY = np.array(["pipeline", "pipeline"])
         ("load", {"model": "m", "pin": 1}, "pin"),
         ("load", {"model": "m", "pin": None}, "pin"),
         ("load", {"model": "m", "trust_remote_code": "yes"}, "trust_remote_code"),
+        ("predict", {"model": "m", "inputs": "a", "output": "json"}, "output"),
+        ("predict", {"model": "m", "inputs": "a", "output": ["raw"]}, "output"),
+        ("predict", {"model": "m", "inputs": "a", "on_error": "skip"}, "on_error"),
         ("load", {"model": "m", "return_type": "model"}, "return_type"),
         ("load", {"model": "m", "return_type": None}, "return_type"),
         ("load", {"model": "m", "return_type": ["pipeline"]}, "return_type"),

@@ -36,6 +36,7 @@ def test_a_model_without_a_signature_takes_anything(signature: Signature | None)
 
 
 SOUND = np.zeros(4, np.float32)
+PIXELS = np.zeros((2, 2, 3), np.uint8)
 PAIR = {"text": "a", "text_pair": "b"}
 ASKED = {"question": "who ?", "context": "she did"}
 TABLE = {"query": "how many ?", "table": '{"n": ["1"]}'}
@@ -53,7 +54,7 @@ GUIDE: dict[str, list[Any]] = {
     "translation": TEXTS,
     "fill-mask": TEXTS,
     "feature-extraction": TEXTS,
-    "image-classification": ["a/path.png", ["a/path.png", "b.png"]],
+    "image-classification": ["a/path.png", ["a/path.png", b"PNG", PIXELS], Table({"p": [b"PNG"]}), {"p": PIXELS}],
     "question-answering": [ASKED, [ASKED, ASKED], Table({"question": ["q"], "context": ["c"]})],
     "table-question-answering": [
         TABLE,
@@ -66,7 +67,10 @@ GUIDE: dict[str, list[Any]] = {
         [SORTED, {**SORTED, "candidate_labels": "good, bad"}],
         {**SORTED, "sequences": ["a", "b"], "hypothesis_template": "is it {}?"},
     ],
-    "automatic-speech-recognition": [b"RIFF", "a.wav", SOUND, [b"RIFF", SOUND, "b.wav"]],
+    "automatic-speech-recognition": [
+        *(b"RIFF", "a.wav", SOUND, [b"RIFF", SOUND, "b.wav"], Table({"sound": [b"RIFF"]})),
+        *({"raw": SOUND, "sampling_rate": 8000}, {"array": [0.5], "sampling_rate": 8000}),
+    ],
     "audio-classification": [b"RIFF", "a.wav", SOUND, NDArray("float32", (1,), bytes(4))],
 }
 
@@ -84,7 +88,11 @@ def test_a_default_signature_takes_what_the_guides_table_has(task: str) -> None:
     ("task", "bad"),
     [
         ("automatic-speech-recognition", 5),
-        ("audio-classification", {"raw": "a.wav"}),
+        ("audio-classification", {"raw": "a.wav", "sampling_rate": 8000}),
+        ("audio-classification", {"a": b"RIFF", "b": b"RIFF"}),
+        ("audio-classification", {"a": {"a": b"RIFF"}}),
+        ("image-classification", 5),
+        ("image-classification", {"a": 5}),
         ("zero-shot-classification", {"sequences": "a"}),
         ("zero-shot-classification", {"sequences": "a", "candidate_labels": ["good", 5]}),
         ("zero-shot-classification", {**SORTED, "hypothesis_template": 5}),

@@ -191,6 +191,18 @@ def test_wrong_inputs_are_refused_by_the_tasks_signature(lane: FakeLane, client:
         client.predict("sentiment", [3])
 
 
+def test_rows_that_may_fail_alone_are_not_checked_by_the_client(lane: FakeLane, client: Client) -> None:
+    """With `on_error="row"` a row that does not fit the signature is the worker's to answer, not a refusal of all."""
+    lane.answer("sentiment", 1, task="text-classification")
+    assert client.predict("sentiment", ["a", 3], on_error="row").result(timeout=1) == 1
+
+
+def test_inputs_of_the_model_itself_are_not_checked_by_the_client(lane: FakeLane, client: Client) -> None:
+    """With `output="raw"` rows are the model's arrays, of which the signature of its pipeline says nothing."""
+    lane.answer("sentiment", 1, task="text-classification")
+    assert client.predict("sentiment", {"input_ids": [[1]]}, output="raw").result(timeout=1) == 1
+
+
 def test_an_own_signature_is_checked(lane: FakeLane, client: Client) -> None:
     """A signature given with the answer is the one that counts."""
     lane.answer("sums", 1, signature={"inputs": [{"type": "long", "name": "n", "required": True}]})

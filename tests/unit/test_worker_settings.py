@@ -15,13 +15,15 @@ def settings(**variables: str) -> WorkerSettings:
 
 
 def test_defaults_are_safe_and_local() -> None:
-    """Without variables a worker reads its working directory, runs no custom code, and lets the device decide sizes."""
+    """Without variables a worker reads its directory and no URL, runs no custom code, lets the device decide sizes."""
     made = settings(HOME="/home/x/warmlane")
     assert (made.store, made.store_cache) == ("/home/x/warmlane/models", Path("/home/x/warmlane/store-cache"))
     assert made.source_roots == (Path.cwd().resolve(),)
     assert made.queues == ("predict", "manage")
-    assert (made.device, made.threads, made.trust_remote_code) == ("cpu", 64, False)
+    assert (made.device, made.threads) == ("cpu", 64)
+    assert (made.trust_remote_code, made.url_inputs) == (False, False)
     assert (made.cache_bytes, made.batch_tokens, made.drain_timeout_s) == (0, 0, 600.0)
+    assert made.conversation_ttl_s == 24 * 3600
 
 
 def test_every_variable_is_read() -> None:
@@ -36,6 +38,8 @@ def test_every_variable_is_read() -> None:
         CACHE_BYTES="1000000",
         BATCH_TOKENS="2048",
         TRUST_REMOTE_CODE="1",
+        URL_INPUTS="1",
+        CONVERSATION_TTL="3600",
         DRAIN_TIMEOUT="2.5",
         RESULT_TTL="60",
     )
@@ -43,7 +47,8 @@ def test_every_variable_is_read() -> None:
     assert (made.store, made.store_cache) == ("s3://bucket/models", Path("/cache"))
     assert (made.threads, made.queues) == (8, ("manage",))
     assert (made.cache_bytes, made.batch_tokens, made.drain_timeout_s) == (1_000_000, 2048, 2.5)
-    assert made.trust_remote_code
+    assert made.conversation_ttl_s == 3600
+    assert (made.trust_remote_code, made.url_inputs) == (True, True)
 
 
 def test_source_roots_are_true_directories(tmp_path: Path) -> None:
@@ -88,6 +93,7 @@ def test_custom_code_is_refused_in_all_others(value: str) -> None:
         ("CACHE_BYTES", "-1"),
         ("CACHE_BYTES", "4GB"),
         ("BATCH_TOKENS", "-5"),
+        ("CONVERSATION_TTL", "0"),
         ("DRAIN_TIMEOUT", "soon"),
         ("NAMESPACE", "a b"),
     ],

@@ -28,6 +28,7 @@ _FLAGS = {
     "--threads": ("WARMLANE_THREADS", "N", "jobs taken at a time by each worker (64)"),
     "--cache-bytes": ("WARMLANE_CACHE_BYTES", "N", "budget of the warm cache (half of the RAM, 0.8 of a GPU)"),
     "--batch-tokens": ("WARMLANE_BATCH_TOKENS", "N", "padded tokens in a batch (512 on a CPU, 16384 on a GPU)"),
+    "--conversation-ttl": ("WARMLANE_CONVERSATION_TTL", "S", "how long a conversation waits for its next turn (86400)"),
     "--drain-timeout": ("WARMLANE_DRAIN_TIMEOUT", "S", "how long a drain waits for running jobs (600)"),
     "--log-level": ("WARMLANE_LOG_LEVEL", "LEVEL", "DEBUG, INFO, WARNING or ERROR (INFO)"),
 }
@@ -42,11 +43,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--devices", default="all", help="cpu, all, or numbers of GPUs such as 0,1 (all)")
     parser.add_argument("--trust-remote-code", action="store_true", help="let models run code of their own")
+    parser.add_argument("--url-inputs", action="store_true", help="let inputs be URLs, which the worker reads")
     for flag, (variable, metavar, text) in _FLAGS.items():
         parser.add_argument(flag, dest=variable, metavar=metavar, help=f"{text} [{variable}]")
     arguments = vars(parser.parse_args(argv))
     if arguments.pop("trust_remote_code"):
         os.environ["WARMLANE_TRUST_REMOTE_CODE"] = "1"
+    if arguments.pop("url_inputs"):
+        os.environ["WARMLANE_URL_INPUTS"] = "1"
     names = arguments.pop("devices")
     os.environ |= {variable: value for variable, value in arguments.items() if value is not None}
     configure_logging()

@@ -108,6 +108,8 @@ class WorkerProcess:
             found,
             source_roots=settings.source_roots,
             trust_remote_code=settings.trust_remote_code,
+            url_inputs=settings.url_inputs,
+            conversation_ttl_s=settings.conversation_ttl_s,
             on_change=self._presence.beat,
         )
         unload = Unload(store, self._client, names, self._worker_id, self._engine.unload)

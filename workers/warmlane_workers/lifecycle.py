@@ -72,6 +72,14 @@ class JobContext:
         """Say what happens, and hear nothing: for a load, which other jobs wait for whatever becomes of this one."""
         self._send(state, Progress(0.0, phase))
 
+    def ask(self, op: Op[R]) -> R:
+        """Ask the store for more than a report.
+
+        Raises:
+            ServerUnreachable: it does not answer.
+        """
+        return self._store.run(op)
+
     def _send(self, state: State, progress: Progress) -> bool:
         """Whether the job should stop. A report that cannot be delivered is dropped: the job goes on."""
         try:
@@ -148,16 +156,7 @@ class Lifecycle:
         except WarmlaneError as exc:
             return Outcome.failed(exc)
         except Exception as exc:  # noqa: BLE001 - whatever a library raises must become the job's outcome
-            # The text of a foreign error may quote the payload: callers and logs get its class and its place only.
-            logger.error(
-                "job %s failed with %s at\n%s",
-                context.job_id,
-                type(exc).__name__,
-                "".join(traceback.format_tb(exc.__traceback__)),
-                extra={"action": "job_failed", "job_id": context.job_id},
-            )
-            message = f"{type(exc).__name__} in the worker; its log has the place under this job's id"
-            return Outcome.failed(InternalError(message, id=context.job_id, worker=self._worker_id))
+            return Outcome.failed(unforeseen(exc, context.job_id, worker=self._worker_id))
 
     def _insist(self, op: Op[R]) -> R:
         while True:
@@ -167,6 +166,22 @@ class Lifecycle:
                 # Away, read-only, out of memory, or refusing us: an operator's trouble, which no job may pay for.
                 logger.error("the server does not take it, trying on: %s", exc, extra={"action": "insist"})
                 self._pause.wait(INSIST_S)
+
+
+def unforeseen(error: Exception, job_id: str, **details: Any) -> InternalError:
+    """What a caller is told of an error that nobody translated; the log has its place.
+
+    Its text may quote the payload: callers and logs get its class and its place only.
+    """
+    logger.error(
+        "job %s failed with %s at\n%s",
+        job_id,
+        type(error).__name__,
+        "".join(traceback.format_tb(error.__traceback__)),
+        extra={"action": "job_failed", "job_id": job_id},
+    )
+    message = f"{type(error).__name__} in the worker; its log has the place under this job's id"
+    return InternalError(message, id=job_id, **details)
 
 
 def _encode_result(value: Any) -> bytes:

@@ -12,6 +12,9 @@ from warmlane.errors import ConfigurationError
 from warmlane.keys import QUEUES
 from warmlane.settings import Settings, number
 
+#: How long a conversation waits for its next turn, in seconds.
+CONVERSATION_TTL_S = 24 * 3600
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
@@ -22,13 +25,15 @@ class WorkerSettings:
         device: "cpu", or the number of a GPU; the process sees no other one.
         store: root of the model store, a directory or a URL that fsspec reads (`WARMLANE_STORE`).
         store_cache: where copies of what a URL's store holds lie (`WARMLANE_STORE_CACHE`).
-        source_roots: directories from which a save may read local sources (`WARMLANE_SOURCE_ROOTS`).
+        source_roots: directories from which saves and rows may read local files (`WARMLANE_SOURCE_ROOTS`).
         threads: jobs taken at a time; they wait, so they are what a batch is made of (`WARMLANE_THREADS`).
         queues: which queues to serve (`WARMLANE_QUEUES`).
         cache_bytes: budget of the warm cache; 0 means a share of the device's memory (`WARMLANE_CACHE_BYTES`).
         batch_tokens: padded tokens in a batch; 0 means the device's default (`WARMLANE_BATCH_TOKENS`).
         trust_remote_code: whether custom code of models may run here at all (`WARMLANE_TRUST_REMOTE_CODE`); a job has
             to ask for it as well.
+        url_inputs: whether rows may be URLs, which the worker then reads from its own network (`WARMLANE_URL_INPUTS`).
+        conversation_ttl_s: how long a conversation waits for its next turn (`WARMLANE_CONVERSATION_TTL`).
         drain_timeout_s: how long a drain waits for jobs that run (`WARMLANE_DRAIN_TIMEOUT`).
     """
 
@@ -42,6 +47,8 @@ class WorkerSettings:
     cache_bytes: int = 0
     batch_tokens: int = 0
     trust_remote_code: bool = False
+    url_inputs: bool = False
+    conversation_ttl_s: int = CONVERSATION_TTL_S
     drain_timeout_s: float = 600.0
 
     @classmethod
@@ -63,7 +70,9 @@ class WorkerSettings:
             "queues": tuple(env["WARMLANE_QUEUES"].split(",")) if env.get("WARMLANE_QUEUES") else QUEUES,
             "cache_bytes": _whole(env, "WARMLANE_CACHE_BYTES", 0),
             "batch_tokens": _whole(env, "WARMLANE_BATCH_TOKENS", 0),
-            "trust_remote_code": env.get("WARMLANE_TRUST_REMOTE_CODE", "0") in ("1", "true", "yes"),
+            "trust_remote_code": _flag(env, "WARMLANE_TRUST_REMOTE_CODE"),
+            "url_inputs": _flag(env, "WARMLANE_URL_INPUTS"),
+            "conversation_ttl_s": _whole(env, "WARMLANE_CONVERSATION_TTL", CONVERSATION_TTL_S, minimum=1),
             "drain_timeout_s": number(env, "WARMLANE_DRAIN_TIMEOUT", 600),
         }
         values |= {name: value for name, value in overrides.items() if value is not None}
@@ -71,6 +80,11 @@ class WorkerSettings:
         if unknown:
             raise ConfigurationError(f"queues: {', '.join(sorted(unknown))}: choose from {', '.join(QUEUES)}")
         return cls(**values)
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    """Off, unless it says in so many words that it is on."""
+    return env.get(name) in ("1", "true", "yes")
 
 
 def _whole(env: Mapping[str, str], name: str, default: int, minimum: int = 0) -> int:

@@ -31,6 +31,7 @@ from warmlane.errors import (
     ServerUnreachable,
     WarmlaneError,
 )
+from warmlane.jobs import OUTPUTS
 
 #: What no further row would survive either.
 _FATAL = (ConfigurationError, ModelNotFound, ResultTimeout, ServerUnreachable)
@@ -53,6 +54,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--params", type=json_object, default={}, metavar="JSON", help='e.g. {"top_k": 2}')
     parser.add_argument("--dtype", metavar="TYPE", help="answer with the model loaded in this type")
+    parser.add_argument("--as", dest="form", choices=OUTPUTS, help="the guide's shapes, the pipeline's, or the model's")
     parser.add_argument("--file", metavar="ROWS.JSONL", help="rows as JSON lines; - is stdin")
     parser.add_argument("--output", metavar="OUT.JSONL", help="write the answers there")
     parser.add_argument("--timeout", type=seconds, metavar="S", help="for all rows together; default: none")
@@ -64,9 +66,7 @@ def _predict(args: argparse.Namespace, shell: Shell) -> int:
     if args.text and args.file:
         raise InvalidInput("give TEXTs or --file, not both", field="file")
     if len(args.text) == 1 and not args.output and not shell.json:
-        job = shell.client.predict(
-            args.model, args.text[0], params=args.params, dtype=args.dtype, trust_remote_code=args.trust_remote_code
-        )
+        job = _ask(args, shell, args.text[0])
         _show.value(wait(shell, job, "predict", args.timeout))
         return Exit.OK
     with contextlib.ExitStack() as stack:
@@ -88,6 +88,17 @@ def _predict(args: argparse.Namespace, shell: Shell) -> int:
     elif shell.json:
         print(_show.to_json(answers))
     return Exit.FAILED if failed else Exit.OK
+
+
+def _ask(args: argparse.Namespace, shell: Shell, row: Any) -> Job:
+    return shell.client.predict(
+        args.model,
+        row,
+        params=args.params,
+        dtype=args.dtype,
+        trust_remote_code=args.trust_remote_code,
+        output=args.form,
+    )
 
 
 class _Flight:
@@ -113,10 +124,7 @@ class _Flight:
         try:
             if isinstance(row, WarmlaneError):
                 raise row
-            args = self._args
-            job = self._shell.client.predict(
-                args.model, row, params=args.params, dtype=args.dtype, trust_remote_code=args.trust_remote_code
-            )
+            job = _ask(self._args, self._shell, row)
         except _FATAL:
             raise
         except WarmlaneError as exc:

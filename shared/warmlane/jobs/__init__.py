@@ -11,7 +11,7 @@ from typing import Any
 
 from warmlane.errors import InvalidInput
 from warmlane.jobs.base import LATER, Job, check_id, check_name, new_id
-from warmlane.jobs.device import RETURN_TYPES, LoadJob, PredictJob, UnloadJob
+from warmlane.jobs.device import ON_ERROR, OUTPUTS, RETURN_TYPES, LoadJob, PredictJob, UnloadJob
 from warmlane.jobs.save import COMPONENTS, SaveJob, check_components, split_example
 from warmlane.jobs.stored import AliasJob, DeleteJob, PersistJob
 
@@ -19,6 +19,8 @@ __all__ = [
     "COMPONENTS",
     "KINDS",
     "LATER",
+    "ON_ERROR",
+    "OUTPUTS",
     "RETURN_TYPES",
     "AliasJob",
     "DeleteJob",

@@ -61,8 +61,13 @@ class Job:
         return {
             spec.name: values[spec.name]
             for spec in dataclasses.fields(self)
-            if not spec.metadata.get("later") or values[spec.name] is not spec.default
+            if not spec.metadata.get("later") or _says(values[spec.name], spec.default)
         }
+
+
+def _says(value: Any, default: Any) -> bool:
+    """Whether a field has another value than its default; an array, which has no one answer to `==`, has."""
+    return type(value) is not type(default) or value != default
 
 
 def set_fields(job: Job, **values: Any) -> None:

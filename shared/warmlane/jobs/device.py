@@ -9,6 +9,10 @@ from warmlane.jobs.base import LATER, Job, check_choice, check_flag, check_mappi
 from warmlane.model import ModelRef, dtype_name
 
 RETURN_TYPES = ("pipeline", "components")
+#: What a predict answers in: the guide's shapes, what the pipeline itself returns, or the model's own arrays.
+OUTPUTS = ("pyfunc", "native", "raw")
+#: What fails with a row that cannot be answered: its job, or the row alone.
+ON_ERROR = ("job", "row")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +24,9 @@ class PredictJob(Job):
         params: keyword arguments of the pipeline, for all rows.
         dtype: answer with the model loaded in this type; default: as it is warm, else as it was saved.
         trust_remote_code: run the model's own code, on a worker that allows it.
+        output: "pyfunc" for the guide's shapes, "native" for what the pipeline returns, "raw" for the model's arrays:
+            then a row is a dict of its inputs; default: the guide's shape where it has one, else native.
+        on_error: "row" answers a row that fails with `{"error": {"code", "message", "details"}}` in its place.
     """
 
     kind: ClassVar[str] = "predict"
@@ -28,11 +35,16 @@ class PredictJob(Job):
     params: dict[str, Any] = field(default_factory=dict, repr=False)
     dtype: str | None = None
     trust_remote_code: bool = field(default=False, metadata=LATER)
+    output: str | None = field(default=None, metadata=LATER)
+    on_error: str = field(default="job", metadata=LATER)
 
     def __post_init__(self) -> None:
         ModelRef.parse(self.model)
         check_mapping("params", self.params)
         check_flag("trust_remote_code", self.trust_remote_code)
+        if self.output is not None:
+            check_choice("output", self.output, OUTPUTS)
+        check_choice("on_error", self.on_error, ON_ERROR)
         inputs = list(self.inputs) if isinstance(self.inputs, tuple) else self.inputs  # as it arrives
         set_fields(self, dtype=dtype_name(self.dtype), inputs=inputs)
 

@@ -18,7 +18,7 @@ from warmlane.signature._given import check_parameter, check_signature
 from warmlane.signature._values import check_field, check_value, is_array
 from warmlane.signature.columns import Signature
 
-__all__ = ["DEFAULTS", "Signature", "check_inputs", "check_params", "check_signature", "default_signature"]
+__all__ = ["DEFAULTS", "Signature", "check_inputs", "check_params", "check_row", "check_signature", "default_signature"]
 
 #: Tasks whose single text may also be given as a dict of these keys.
 _TEXT_AS_DICT = {"text-classification": frozenset({"text", "text_pair"})}
@@ -31,8 +31,36 @@ def _is_texts(value: Any) -> bool:
 
 
 def _is_sound(value: Any) -> bool:
-    """Where it is to be read from, or samples."""
-    return isinstance(value, str) or is_array(value)
+    """A file, or where it is to be read from; or samples, perhaps with their rate; or one of them as a table's row."""
+    if isinstance(value, dict) and "sampling_rate" in value:
+        samples = value.get("raw", value.get("array"))
+        return is_array(samples) or isinstance(samples, list)
+    return _is_file(value) or is_array(value) or _is_cell(value, _is_sound)
+
+
+def _is_picture(value: Any) -> bool:
+    """A file, or where it is to be read from; or pixels; or one of them as a table's row."""
+    return _is_file(value) or is_array(value) or _is_cell(value, _is_picture)
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, str | bytes)
+
+
+def _is_cell(value: Any, check: Callable[[Any], bool]) -> bool:
+    """The row of a table with one column."""
+    return (
+        isinstance(value, dict)
+        and len(value) == 1
+        and all(not isinstance(cell, dict) and check(cell) for cell in value.values())
+    )
+
+
+def _is_talk(value: Any) -> bool:
+    """The messages of a conversation, one of them, or what goes on with one: a dict of text or messages and its id."""
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(message, dict) and "role" in message for message in value)
+    return isinstance(value, dict) and not {"role", "text", "messages"}.isdisjoint(value)
 
 
 def _is_table(value: Any) -> bool:
@@ -41,8 +69,10 @@ def _is_table(value: Any) -> bool:
 
 #: (task, key or None) -> the type of the guide's signature, and what the guide's table lets stand for it.
 _ALSO: Mapping[tuple[str, str | None], tuple[str, Callable[[Any], bool]]] = {
+    ("conversational", None): ("string", _is_talk),
     ("audio-classification", None): ("binary", _is_sound),
     ("automatic-speech-recognition", None): ("binary", _is_sound),
+    ("image-classification", None): ("string", _is_picture),
     ("feature-extraction", "input"): ("string", _is_texts),
     ("table-question-answering", "query"): ("string", _is_texts),
     ("table-question-answering", "table"): ("string", _is_table),
@@ -68,6 +98,17 @@ def check_inputs(signature: Signature | None, task: str, inputs: Any) -> None:
         raise SchemaError("inputs: an empty list has no rows to predict", field="inputs")
     for index, row in enumerate(rows):
         place = f"inputs[{index}]" if isinstance(inputs, list | Table) else "inputs"
+        _check_row(columns, task, row, place)
+
+
+def check_row(signature: Signature | None, task: str, row: Any, place: str = "inputs") -> None:
+    """Refuse one row that is none of the model's signature, as `check_inputs` does.
+
+    Raises:
+        SchemaError: names the place and the column, never the value.
+    """
+    columns = signature.get("inputs") if signature else None
+    if columns:
         _check_row(columns, task, row, place)
 
 

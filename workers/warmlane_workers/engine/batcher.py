@@ -136,7 +136,9 @@ class Batcher:
         return not any(thread.is_alive() for thread in self._threads)
 
     def submit(self, lane: Lane, rows: Sequence[Row]) -> None:
-        """Queue rows; each row's future gets its output, or its error."""
+        """Queue rows; each row's future gets its output, or its error. No rows are nothing to do."""
+        if not rows:
+            return
         with self._changed:
             waiting = self._lanes.get(lane.key)
             if waiting is None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import logging
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,24 +13,25 @@ from warmlane.errors import ModelNotFound
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
 from warmlane.results import State, Table, WarmModel
-from warmlane.signature import check_inputs, check_params
 from warmlane_workers import tasks
-from warmlane_workers.engine.batcher import Batcher, Lane, Row
+from warmlane_workers.engine.batcher import Batcher, Lane
 from warmlane_workers.engine.cache import Entry, WarmCache
+from warmlane_workers.engine.conversations import Talks, read_job
 from warmlane_workers.engine.device import Device, measure
+from warmlane_workers.engine.reading import check_job, effective, read_row
+from warmlane_workers.engine.rows import POLICIES, Rows
 from warmlane_workers.flavor.custom_code import check_worker
 from warmlane_workers.flavor.load import check_pipeline, load_components
 from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import ModelStore
-from warmlane_workers.tasks.base import Plan, Task
+from warmlane_workers.settings import CONVERSATION_TTL_S
+from warmlane_workers.tasks.base import Plan, Prepared, Task
+from warmlane_workers.tasks.failures import assembled
+from warmlane_workers.tasks.raw import RawTask
+from warmlane_workers.tasks.reach import Reach
 
 logger = logging.getLogger(__name__)
-
-#: How often a job that waits for the device looks whether it was cancelled, and says how far it is, in seconds.
-_WATCH_S = 1.0
-#: How often a long job does the same while its rows are prepared.
-_REPORT_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +48,24 @@ class ModelKey:
 
 @dataclass(eq=False)
 class Loaded:
-    """A model in memory. The task is made at the first predict, over the same weights."""
+    """A model in memory. Its tasks are made at the first predict that needs them, over the same weights."""
 
+    name: str
     artifact: Artifact
     components: dict[str, Any] = field(repr=False)
     dtype: str
     task: Task | None = field(default=None, repr=False)
+    raw: Task | None = field(default=None, repr=False)
 
 
 class Engine:
     """Loads, holds and runs models on one device. Handlers of the predict queue's jobs.
 
     Args:
-        source_roots: directories that an adapter's base must lie in which is referred to by its path.
+        source_roots: directories that files must lie in which a row names by their path, or an adapter as its base.
         trust_remote_code: whether the operator lets models run code of their own; a job has to ask for it as well.
+        url_inputs: whether the operator lets rows be URLs.
+        conversation_ttl_s: how long a conversation waits for its next turn.
         on_change: called when a model came or went.
     """
 
@@ -73,12 +76,16 @@ class Engine:
         *,
         source_roots: tuple[Path, ...],
         trust_remote_code: bool,
+        url_inputs: bool = False,
+        conversation_ttl_s: int = CONVERSATION_TTL_S,
         on_change: Callable[[], None],
     ) -> None:
         self._store = store
         self.device = device
         self._source_roots = source_roots
         self._trust_remote_code = trust_remote_code
+        self._conversation_ttl_s = conversation_ttl_s
+        self._reach = Reach(tuple(root.resolve() for root in source_roots), url_inputs)
         self._batcher = Batcher(device.streams, device.share_cores)
         self.cache: WarmCache[ModelKey, Loaded] = WarmCache(device.cache_bytes, self._free, on_change)
         #: (name, version) -> the type in which predict serves it when a job does not say.
@@ -95,45 +102,34 @@ class Engine:
         """One output for each row of the job."""
         trust = check_worker(job.trust_remote_code, self._trust_remote_code)
         key, artifact = self._find(job.model, job.dtype, prefer_warm=True)
-        tasks.check(artifact.task)
-        check_inputs(artifact.signature, artifact.task, job.inputs)
-        check_params(artifact.signature, job.params)
+        raw = job.output == "raw"
+        talks = None
+        if artifact.task == "conversational" and not raw:
+            job, talks = read_job(job), Talks(context, key.name, self._conversation_ttl_s)
+        if not raw:
+            check_job(artifact, job)
+        single = not isinstance(job.inputs, list | Table)
+        rows = job.inputs.rows() if isinstance(job.inputs, Table) else [job.inputs] if single else job.inputs
         with self.cache.lease(key, lambda: self._load(key, artifact, context, trust=trust)) as entry:
-            task = self._task(entry.value)
-            single = not isinstance(job.inputs, list | Table)
-            rows = job.inputs.rows() if isinstance(job.inputs, Table) else [job.inputs] if single else job.inputs
-            plan = task.plan(job.params)
-            return task.assemble(self._run(key, task, rows, plan, context), single)
+            task = self._raw(entry.value) if raw else self._task(entry.value)
+            plan = task.plan(job.params if raw else effective(artifact, job.params))
 
-    def _run(self, key: ModelKey, task: Task, rows: Sequence[Any], plan: Plan, context: JobContext) -> list[Any]:
-        """The answer to each row. Outputs are finished as they come, so that a long job does not hold them all."""
-        waiting: list[Row] = []
-        for index, row in enumerate(rows):
-            if index and not index % _REPORT_ROWS:
-                context.report(0.0, f"preparing {index}/{len(rows)}")
-            prepared = task.prepare(row, plan)
-            waiting.append(Row(prepared, prepared.length))
-        pending: dict[Future[Any], int] = {row.future: index for index, row in enumerate(waiting)}
-        budget = self.device.batch_tokens * task.budget_factor
+            def prepare(row: Any) -> list[Prepared]:
+                read = row if raw else read_row(artifact, job, row)
+                return task.prepare(talks.read(read) if talks else read, plan)
+
+            policy = POLICIES[job.on_error](single, context)
+            lane = self._lane(key, task, plan)
+            waiting = Rows(rows, prepare, lambda outputs: task.finish(outputs, plan), policy, context)
+            answers = waiting.run(lambda parts: self._batcher.submit(lane, parts))
+            if talks:
+                talks.keep(rows, answers, policy)
+            return assembled(task, answers, single, job.output)
+
+    def _lane(self, key: ModelKey, task: Task, plan: Plan) -> Lane:
         # The task object is part of the key: rows never meet those of an unloaded twin.
-        lane = Lane((key, id(task), plan.group), lambda batch: task.forward(batch, plan), budget)
-        self._batcher.submit(lane, waiting)
-        del waiting  # the batcher lets go of each row when it has run
-        answers: list[Any] = [None] * len(rows)
-        try:
-            while pending:
-                done = concurrent.futures.wait(
-                    pending, timeout=_WATCH_S, return_when=concurrent.futures.FIRST_EXCEPTION
-                ).done
-                for future in done:
-                    answers[pending.pop(future)] = task.finish(future.result(), plan)
-                if pending:
-                    ready = len(rows) - len(pending)
-                    context.report(ready / len(rows), f"rows {ready}/{len(rows)}")
-            return answers
-        finally:
-            for future in pending:
-                future.cancel()
+        budget = self.device.batch_tokens * task.budget_factor
+        return Lane((key, id(task), plan.group), lambda batch: task.forward(batch, plan), budget)
 
     def load(self, job: LoadJob, context: JobContext) -> dict[str, Any]:
         """Warm a model; says what is in memory afterwards."""
@@ -210,7 +206,7 @@ class Engine:
         context.tell(State.LOADING, "loading")
         logger.info("loading %s as %s", key, key.dtype, extra={"action": "load", "job_id": context.job_id})
         if not artifact.model_type:  # a diagnostic task has no model
-            return Loaded(artifact, {"task": artifact.task}, ""), 0
+            return Loaded(str(key), artifact, {"task": artifact.task}, ""), 0
         try:
             components = load_components(
                 self._store.path(key.name, key.version),
@@ -225,15 +221,24 @@ class Engine:
             self._store.resolve(ModelRef(key.name, key.version))
         model = components["model"]
         context.tell(State.RUNNING, "running")
-        return Loaded(artifact, components, str(model.dtype).removeprefix("torch.")), measure(model)
+        return Loaded(str(key), artifact, components, str(model.dtype).removeprefix("torch.")), measure(model)
 
     def _task(self, loaded: Loaded) -> Task:
         if loaded.task is None:
             # Two threads may both make one; either is right, and the weights are shared.
-            loaded.task = tasks.implementation(
-                loaded.artifact.task, loaded.components, loaded.artifact.own.get("pipeline")
-            )
+            artifact, components = loaded.artifact, loaded.components
+            record = artifact.own.get("pipeline")
+            if artifact.inference_task is None:
+                loaded.task = tasks.implementation(artifact.task, components, record, self._reach)
+            else:
+                name = artifact.source_name or loaded.name
+                loaded.task = tasks.inference(artifact.inference_task, components, record, name)
         return loaded.task
+
+    def _raw(self, loaded: Loaded) -> Task:
+        if loaded.raw is None:  # as above
+            loaded.raw = RawTask(loaded.components)
+        return loaded.raw
 
     def _types(self, loaded: Loaded, return_type: str) -> dict[str, str]:
         parts = {name: type(part).__name__ for name, part in loaded.components.items() if name != "task"}
@@ -243,6 +248,6 @@ class Engine:
         return parts
 
     def _free(self, loaded: Loaded) -> None:
-        loaded.task = None
+        loaded.task = loaded.raw = None
         loaded.components.clear()
         self.device.release()

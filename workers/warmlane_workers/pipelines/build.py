@@ -7,7 +7,7 @@ from typing import Any
 
 import transformers
 
-from warmlane.errors import ArtifactError, WarmlaneError
+from warmlane.errors import ArtifactError, MissingExtra, WarmlaneError
 from warmlane_workers.pipelines import arguments
 
 
@@ -20,6 +20,7 @@ def build_pipeline(components: Mapping[str, Any], record: Mapping[str, Any] | No
 
     Raises:
         ArtifactError: the components make none for their task.
+        MissingExtra: its pipeline needs a package that is not installed.
     """
     model = components["model"]
     # A model that lies on several devices knows itself where its inputs go.
@@ -30,9 +31,18 @@ def build_pipeline(components: Mapping[str, Any], record: Mapping[str, Any] | No
             arguments.restore(pipeline, record)
     except WarmlaneError:
         raise
+    except ImportError as exc:
+        raise MissingExtra(
+            f"a {components['task']} pipeline needs a package that the worker lacks: {lacking(exc)}"
+        ) from exc
     except Exception as exc:
         raise ArtifactError(
             f"these components make no {components['task']} pipeline ({type(exc).__name__}); "
             "load them with return_type='components'"
         ) from exc
     return pipeline
+
+
+def lacking(error: ImportError) -> str:
+    """What a library says of a package that it misses, in a line; transformers' own words name it and how to get it."""
+    return " ".join(str(error).split())[:300]

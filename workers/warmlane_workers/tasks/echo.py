@@ -22,14 +22,14 @@ class Echo(Task):
             raise InvalidParams("params: echo has none", field="params")
         return Plan()
 
-    def prepare(self, row: Any, plan: Plan) -> Prepared:
-        return Prepared({"row": row}, 1)
+    def prepare(self, row: Any, plan: Plan) -> list[Prepared]:
+        return [Prepared({"row": row}, 1)]
 
     def forward(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
         return [row.inputs["row"] for row in batch]
 
-    def finish(self, output: Any, plan: Plan) -> Any:
-        return output
+    def finish(self, outputs: list[Any], plan: Plan) -> Any:
+        return outputs[0]
 
-    def assemble(self, answers: list[Any], single: bool) -> Any:
+    def assemble(self, answers: list[Any], single: bool, output: str | None = None) -> Any:
         return answers[0] if single else answers

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy
 
-from warmlane.errors import InvalidParams, SchemaError
-from warmlane_workers.tasks.base import PipelineTask, Plan, Prepared
+from warmlane.errors import InvalidParams
+from warmlane_workers.tasks.base import Plan, Prepared
+from warmlane_workers.tasks.text import TextTask
 
 POOLINGS = ("mean", "cls")
 
 
-class FeatureExtraction(PipelineTask):
+class FeatureExtraction(TextTask):
     """Result: for one text a float32 array (tokens, hidden); for a list of texts a list of such arrays, one each.
 
     `pooling="mean"` or `"cls"` makes one vector (hidden,) of each text, `normalize=True` of length 1: what sentence
@@ -34,21 +35,16 @@ class FeatureExtraction(PipelineTask):
         plan = self.truncating(super().plan(params), params)
         return replace(plan, finish={"pooling": pooling, "normalize": normalize})
 
-    def prepare(self, row: Any, plan: Plan) -> Prepared:
-        if not isinstance(row, str):
-            raise SchemaError("a row is a str", field="inputs")
-        return super().prepare(row, plan)
-
     def forward(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
-        inputs = self.collate(batch)
+        inputs = self.collate(batch) if len(batch) > 1 else dict(batch[0].inputs)
         mask = inputs.get("attention_mask")
         hidden = self.pipeline.forward(inputs, **plan.forward)[0]  # (batch, longest, hidden)
         if mask is None:
             return [states[: row.length] for states, row in zip(hidden, batch, strict=True)]
         return [states[keep.bool()] for states, keep in zip(hidden, mask, strict=True)]  # each (tokens, hidden)
 
-    def finish(self, output: Any, plan: Plan) -> Any:
-        features = output.float().numpy()  # (tokens, hidden)
+    def finish(self, outputs: list[Any], plan: Plan) -> Any:
+        features = outputs[0].float().numpy()  # (tokens, hidden)
         if plan.finish["pooling"] == "mean":
             features = features.mean(axis=0)
         elif plan.finish["pooling"] == "cls":
@@ -57,5 +53,7 @@ class FeatureExtraction(PipelineTask):
             features = features / numpy.maximum(numpy.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
         return features
 
-    def assemble(self, answers: list[Any], single: bool) -> Any:
+    def assemble(self, answers: list[Any], single: bool, output: str | None = None) -> Any:
+        if output == "native":  # the pipeline answers a text as a batch of one
+            answers = [answer[None] for answer in answers]
         return answers[0] if single else answers

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from warmlane.errors import InvalidParams, SchemaError
-from warmlane.results import Table
-from warmlane_workers.tasks.base import PipelineTask, Plan, Prepared, is_text_or_pair, label_table
+from warmlane_workers.tasks.base import Plan
+from warmlane_workers.tasks.text import TextTask
 
 
-class TextClassification(PipelineTask):
+class TextClassification(TextTask):
     """Result: a `Table` with the columns label and score, one row a text.
 
     With `top_k` other than 1, a text has several labels: then the columns hold lists, best label first.
@@ -27,22 +27,20 @@ class TextClassification(PipelineTask):
             raise InvalidParams("params.function_to_apply: sigmoid, softmax or none", field="params.function_to_apply")
         return self.truncating(super().plan(params), params)
 
-    def prepare(self, row: Any, plan: Plan) -> Prepared:
+    def read(self, row: Any, plan: Plan) -> Any:
         if not is_text_or_pair(row):
             raise SchemaError("a row is a str, or a dict of str with 'text' and 'text_pair'", field="inputs")
-        return super().prepare(row, plan)
+        return row
 
-    def forward(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
-        output = self.pipeline.forward(self.collate(batch), **plan.forward)
-        return [{"logits": logits[None]} for logits in output["logits"]]  # each (1, labels)
+    def finish(self, outputs: list[Any], plan: Plan) -> Any:
+        answer = super().finish(outputs, plan)
+        return answer[0] if isinstance(answer, list) and plan.finish.get("top_k") == 1 else answer
 
-    def finish(self, output: Any, plan: Plan) -> Any:
-        answer = self.pipeline.postprocess(output, **plan.finish)
-        if isinstance(answer, list) and plan.finish["top_k"] == 1:
-            return answer[0]
-        if isinstance(answer, list):
-            return {key: [item[key] for item in answer] for key in ("label", "score")}
-        return answer
 
-    def assemble(self, answers: list[Any], single: bool) -> Table:
-        return label_table(answers)
+def is_text_or_pair(row: Any) -> bool:
+    """Whether a row is a str, or a dict of str with `text` and perhaps `text_pair`."""
+    if isinstance(row, dict):
+        return (
+            "text" in row and set(row) <= {"text", "text_pair"} and all(isinstance(part, str) for part in row.values())
+        )
+    return isinstance(row, str)

@@ -2,66 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
 
-from warmlane.errors import InputTooLong, InvalidParams, SchemaError
-from warmlane_workers.tasks.base import TRUNCATIONS, PipelineTask, Plan, Prepared
+from warmlane.errors import InvalidParams
+from warmlane_workers.tasks.base import Plan, Prepared
+from warmlane_workers.tasks.generation import GeneratingTask, check_values
+from warmlane_workers.tasks.pipeline import GENERATION
 
 #: Parameters of the pipeline itself; all others are those of a generation configuration.
 _OWN = frozenset(
     {"return_full_text", "clean_up_tokenization_spaces", "prefix", "stop_sequence", "truncation", "add_special_tokens"}
 )
-#: Generation settings that are internal, would name code or files, or need objects that do not travel.
-_CLOSED = frozenset(
-    {
-        *("transformers_version", "generation_kwargs", "compile_config", "watermarking_config"),
-        *("cache_implementation", "cache_config", "constraints", "force_words_ids", "num_beam_groups"),
-        *("dola_layers", "token_healing", "is_assistant", "assistant_early_exit", "prompt_lookup_num_tokens"),
-    }
-)
-#: Settings that count a row's tokens or look at them, with the value that switches each off. Padding would count too.
-_SEES_PADDING: Mapping[str, Any] = {
-    "max_length": None,
-    "min_length": 0,
-    "repetition_penalty": 1.0,
-    "encoder_repetition_penalty": 1.0,
-    "no_repeat_ngram_size": 0,
-    "encoder_no_repeat_ngram_size": 0,
-    "exponential_decay_length_penalty": None,
-    "sequence_bias": None,
-    "bad_words_ids": None,
-}
-#: Settings that are whole numbers with the least they may be, and those that are numbers above 0.
-_WHOLE = {"max_new_tokens": 1, "max_length": 1, "min_new_tokens": 0, "min_length": 0, "num_beams": 1, "top_k": 0}
-_POSITIVE = ("temperature", "repetition_penalty", "top_p", "typical_p")
-#: Embeddings of positions, by the names that models give them. A model without one computes its positions.
-_POSITION_TABLES = ("wpe", "embed_positions", "position_embeddings")
-
-_DEFAULTS = GenerationConfig()  # type: ignore[no-untyped-call]
 
 
-class TextGeneration(PipelineTask):
+class TextGeneration(GeneratingTask):
     """Result: a list of str, one a prompt. Parameters: those of a `GenerationConfig`, a few of the pipeline."""
 
-    #: A step costs one token a row, whatever the prompt's length, so far more rows pay.
-    budget_factor = 16
-    allowed = _OWN | {name for name in vars(_DEFAULTS) if not name.startswith("_")} - _CLOSED
-
-    def __init__(self, components: dict[str, Any], record: Mapping[str, Any] | None = None) -> None:
-        super().__init__(components, record)
-        tables = (module for name, module in self.model.named_modules() if name.endswith(_POSITION_TABLES))
-        #: Whether a text longer than `max_length` has no positions, and would end in an index error.
-        self._positions_end = any(isinstance(module, torch.nn.Embedding) for module in tables)
+    allowed = _OWN | GENERATION
 
     def plan(self, params: Mapping[str, Any]) -> Plan:
         self.check_params(params)
-        _check_values(params)
+        check_values(params, _OWN)
         plan = super().plan(params)
         if params.get("stop_strings"):
             plan = replace(plan, forward={**plan.forward, "tokenizer": self.tokenizer})
@@ -71,54 +36,13 @@ class TextGeneration(PipelineTask):
             plan = replace(plan, prepare={**plan.prepare, "tokenizer_encode_kwargs": {"max_length": room}})
         return plan
 
-    def _settings(self, plan: Plan) -> dict[str, Any]:
-        """What `generate` will go by: the job's settings over the model's."""
-        settings: dict[str, Any] = self.pipeline._get_set_generation_params(dict(plan.forward))
-        return settings
-
-    def _new_tokens(self, plan: Plan, length: int) -> int:
-        """The most tokens that follow a prompt of some length."""
-        settings = self._settings(plan)
-        if settings.get("max_new_tokens") is not None:
-            return int(settings["max_new_tokens"])
-        if settings.get("max_length") is not None:
-            return max(0, int(settings["max_length"]) - length)
-        return int(self.pipeline._default_generation_config.max_new_tokens)
-
-    def prepare(self, row: Any, plan: Plan) -> Prepared:
-        if not isinstance(row, str):
-            raise SchemaError("a row is a str", field="inputs")
-        return super().prepare(row, plan)
-
-    def check_length(self, length: int, plan: Plan) -> None:
-        super().check_length(length, plan)
-        new = self._new_tokens(plan, length)
-        # The last token is given out and not read again.
-        if self._positions_end and self.max_length is not None and length + new - 1 > self.max_length:
-            raise InputTooLong(
-                f"a row of {length} tokens may grow by {new}, the model has {self.max_length} positions; "
-                "lower max_new_tokens, or shorten the prompt",
-                tokens=length + new,
-                limit=self.max_length,
-            )
-
     def forward(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
-        if not self._sees_padding(plan):
-            return self._generate(batch, plan)
-        # Only rows of one length: these need no padding. A batch comes in ascending order of length.
-        groups = itertools.groupby(batch, key=lambda row: row.length)
-        return [output for _, rows in groups for output in self._generate(list(rows), plan)]
-
-    def _sees_padding(self, plan: Plan) -> bool:
-        settings = self._settings(plan)
-        if settings.get("max_new_tokens") is not None:
-            settings.pop("max_length", None)  # it has no effect then
-        return any(settings.get(name) not in (None, off) for name, off in _SEES_PADDING.items())
+        return [output for rows in self.runs(batch, plan) for output in self._generate(rows, plan)]
 
     def _generate(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
         # `generate` must not see another batch's settings: the mappings of a plan are shared, so it gets copies.
         try:
-            output = self.pipeline.forward(self.collate(batch), **dict(plan.forward))
+            output = self.pipeline.forward(self._together(batch), **dict(plan.forward))
         except (ValueError, TypeError) as exc:
             if not plan.group:
                 raise
@@ -135,35 +59,10 @@ class TextGeneration(PipelineTask):
             for index, row in enumerate(batch)
         ]
 
-    def finish(self, output: Any, plan: Plan) -> Any:
-        return self.pipeline.postprocess(output, **plan.finish)[0]["generated_text"]
+    def _together(self, batch: Sequence[Prepared]) -> dict[str, Any]:
+        if len(batch) > 1:
+            return self.collate(batch)
+        return {name: value if isinstance(value, torch.Tensor) else [value] for name, value in batch[0].inputs.items()}
 
-    def assemble(self, answers: list[Any], single: bool) -> list[str]:
-        return answers
-
-
-def _check_values(params: Mapping[str, Any]) -> None:
-    """Refuse here what would else end in an error of the device thread.
-
-    Raises:
-        InvalidParams: names the parameter.
-    """
-    if params.get("num_return_sequences", 1) not in (1, None):
-        raise InvalidParams(
-            "params.num_return_sequences: a row has one output; send the prompt once for each sample you want",
-            field="params.num_return_sequences",
-        )
-    if params.get("truncation") not in TRUNCATIONS:
-        raise InvalidParams("params.truncation: true or false, or a tokenizer's strategy", field="params.truncation")
-    for name, least in _WHOLE.items():
-        value = params.get(name)
-        if value is not None and (type(value) is not int or value < least):
-            raise InvalidParams(f"params.{name}: a whole number from {least}", field=f"params.{name}")
-    for name in _POSITIVE:
-        value = params.get(name)
-        if value is not None and (type(value) not in (int, float) or not value > 0):
-            raise InvalidParams(f"params.{name}: a number above 0", field=f"params.{name}")
-    try:
-        GenerationConfig(**{name: value for name, value in params.items() if name not in _OWN})  # type: ignore[no-untyped-call]
-    except (TypeError, ValueError) as exc:
-        raise InvalidParams(f"params: transformers refuses these settings ({str(exc)[:200]})", field="params") from exc
+    def finish(self, outputs: list[Any], plan: Plan) -> Any:
+        return self.pipeline.postprocess(outputs[0], **plan.finish)

@@ -9,8 +9,8 @@ from typing import Any
 
 import transformers as tf
 
-from interop.text import SMALL, byte_pairs, labels, words
 from tests import tiny
+from tests.tiny_text import SMALL, byte_pairs, labels, words
 
 _IMAGE: dict[str, Any] = {**SMALL, "image_size": 32, "patch_size": 16, "num_channels": 3}
 _WAVES: dict[str, Any] = {
@@ -227,7 +227,7 @@ def image_text() -> dict[str, Any]:
         tokenizer=tokenizer,
         patch_size=16,
         vision_feature_select_strategy="default",
-        image_token="<image>",  # noqa: S106 - a word
+        image_token="<image>",
         num_additional_image_tokens=1,
     )
     return {"model": model, "processor": processor}

@@ -1,7 +1,4 @@
-"""Tiny pipelines, one for every kind that transformers can build without torchvision, video or phonemes.
-
-Random weights from a fixed seed, no file of any hub. What a kind is asked is in `questions.py`.
-"""
+"""Tiny pipelines, one for every kind that transformers has. Random weights from a fixed seed, no file of any hub."""
 
 from __future__ import annotations
 
@@ -12,9 +9,11 @@ from typing import Any
 import torch
 import transformers as tf
 
-from interop import media, text
+from tests import tiny_media as media
+from tests import tiny_text as text
+from tests import tiny_watching as watching
 
-#: Kind -> its task, and what makes its components.
+#: Kind -> its task, and what makes its components: those that MLflow saves as well.
 MAKERS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "text-classification": ("text-classification", text.text_classification),
     "token-classification": ("token-classification", text.token_classification),
@@ -38,11 +37,19 @@ MAKERS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "document-question-answering": ("document-question-answering", text.document_question_answering),
     "text-to-audio": ("text-to-audio", media.text_to_audio),
 }
+#: The other tasks of transformers: kind -> as above.
+OTHERS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
+    "image-text-to-text": ("image-text-to-text", media.image_text),
+    "any-to-any": ("any-to-any", media.image_text),
+    "keypoint-matching": ("keypoint-matching", watching.keypoints),
+    "video-classification": ("video-classification", watching.video),
+    "mask-generation": ("mask-generation", watching.masks),
+}
 
 
 def components(kind: str) -> dict[str, Any]:
     """A kind's model, ready to predict, and what goes with it."""
-    return seeded(MAKERS[kind][1])
+    return seeded({**MAKERS, **OTHERS}[kind][1])
 
 
 def seeded(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -53,7 +60,7 @@ def seeded(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def pipeline(kind: str) -> Any:
-    return tf.pipeline(MAKERS[kind][0], device="cpu", **components(kind))
+    return tf.pipeline({**MAKERS, **OTHERS}[kind][0], device="cpu", **components(kind))
 
 
 def checkpoint(kind: str, directory: Path) -> Path:

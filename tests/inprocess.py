@@ -1,0 +1,84 @@
+"""Models served in this process, beside the bare pipelines they were saved from: no server, no worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from warmlane.jobs import PredictJob
+from warmlane_workers.engine import device
+from warmlane_workers.engine.engine import Engine
+from warmlane_workers.flavor import save_model
+from warmlane_workers.lifecycle import JobContext
+from warmlane_workers.modelstore import ModelStore
+
+
+class _Records:
+    """A store that nobody reads: jobs report into it and are never cancelled."""
+
+    def run(self, op: Any) -> bool:
+        return False
+
+
+class Served:
+    """An engine over saved models.
+
+    Args:
+        roots: directories that rows may name files of.
+        url_inputs: whether rows may be URLs.
+    """
+
+    def __init__(self, root: Path, *, roots: tuple[Path, ...] = (), url_inputs: bool = False) -> None:
+        self._store = ModelStore(root / "store")
+        self._engine = Engine(
+            self._store,
+            device.find("cpu"),
+            source_roots=roots,
+            trust_remote_code=False,
+            url_inputs=url_inputs,
+            on_change=lambda: None,
+        )
+        self.bare: dict[str, Any] = {}
+
+    def __enter__(self) -> Served:
+        self._engine.start()
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self._engine.stop(60)
+
+    def add(self, name: str, task: str, components: dict[str, Any]) -> None:
+        """Save a pipeline over components, and keep it to compare with."""
+        components["model"].eval()
+        pipeline: Any = transformers.pipeline
+        self.bare[name] = pipeline(task, device="cpu", **components)
+        self._store.publish(name, lambda directory: save_model(self.bare[name], directory))
+
+    def add_directory(self, name: str, directory: Path, task: str | None = None) -> None:
+        """Save a checkpoint, or what MLflow wrote."""
+        self._store.publish(name, lambda target: save_model(directory, target, task=task))
+
+    def predict(self, name: str, inputs: Any, **params: Any) -> Any:
+        """What a predict job answers, in single precision."""
+        return self.answer(PredictJob(model=name, inputs=inputs, params=params, dtype="float32"))
+
+    def answer(self, job: PredictJob) -> Any:
+        """What a predict job answers."""
+        return self._engine.predict(job, JobContext(_Records(), "0" * 32, 1))  # type: ignore[arg-type]
+
+    def at_once(self, name: str, jobs: Sequence[Any], **params: Any) -> list[Any]:
+        """The jobs' results, in order; all are sent together, so that their rows meet in batches."""
+        with ThreadPoolExecutor(16) as pool:
+            return list(pool.map(lambda inputs: self.predict(name, inputs, **params), jobs))
+
+
+def seeded(make: Any) -> dict[str, Any]:
+    """Components with weights from a fixed seed."""
+    torch.manual_seed(7)
+    made: dict[str, Any] = make()
+    return made

@@ -1,0 +1,134 @@
+"""A job's rows on their way: prepared, queued for the device, finished, each in its own place. Knows no model."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from warmlane.errors import WarmlaneError
+from warmlane_workers.engine.batcher import Row
+from warmlane_workers.lifecycle import JobContext, unforeseen
+from warmlane_workers.tasks.base import Prepared
+from warmlane_workers.tasks.failures import Failed, in_place
+
+#: How often a job that waits for the device looks whether it was cancelled, and says how far it is, in seconds.
+_WATCH_S = 1.0
+#: How often a long job does the same while its rows are prepared.
+_REPORT_ROWS = 256
+
+#: (place, error) -> what stands in the place of the row; or it raises what the job fails with.
+OnError = Callable[[int, Exception], Failed]
+
+
+def fail_job(single: bool, context: JobContext) -> OnError:
+    """The first row that fails ends its job with an error that names the row."""
+
+    def on_error(index: int, error: Exception) -> Failed:
+        if single:
+            raise error
+        if isinstance(error, WarmlaneError):
+            raise in_place(error, index) from error
+        raise in_place(unforeseen(error, context.job_id), index) from error
+
+    return on_error
+
+
+def fail_row(single: bool, context: JobContext) -> OnError:
+    """A row that fails leaves its error in its place."""
+
+    def on_error(index: int, error: Exception) -> Failed:
+        known = error if isinstance(error, WarmlaneError) else unforeseen(error, context.job_id)
+        return Failed(known if single else in_place(known, index))
+
+    return on_error
+
+
+#: What `on_error` of a job may be.
+POLICIES = {"job": fail_job, "row": fail_row}
+
+
+class Rows:
+    """The rows of one job.
+
+    Args:
+        prepare: a row -> its parts.
+        finish: the outputs of a row's parts, in order -> its answer.
+        on_error: what becomes of a row whose steps raise.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Any],
+        prepare: Callable[[Any], list[Prepared]],
+        finish: Callable[[list[Any]], Any],
+        on_error: OnError,
+        context: JobContext,
+    ) -> None:
+        self._rows = rows
+        self._prepare = prepare
+        self._finish = finish
+        self._on_error = on_error
+        self._context = context
+        self._answers: list[Any] = [None] * len(rows)
+        self._outputs: list[list[Any]] = [[] for _ in rows]
+        self._left = [0] * len(rows)  # parts that a row waits for
+        self._places: dict[Future[Any], tuple[int, int]] = {}
+
+    def run(self, submit: Callable[[list[Row]], None]) -> list[Any]:
+        """The answer to each row, or its `Failed`. Outputs are finished as they come: no job holds them all.
+
+        Raises:
+            JobCancelled: somebody wants the job cancelled.
+            Exception: what `on_error` raises.
+        """
+        try:
+            submit(self._prepared())  # the batcher lets go of each row when it has run
+            while self._places:
+                self._collect()
+            return self._answers
+        finally:
+            for future in self._places:
+                future.cancel()
+
+    def _prepared(self) -> list[Row]:
+        waiting: list[Row] = []
+        for index, row in enumerate(self._rows):
+            if index and not index % _REPORT_ROWS:
+                self._context.report(0.0, f"preparing {index}/{len(self._rows)}")
+            try:
+                parts = [Row(part, part.length) for part in self._prepare(row)]
+            except Exception as exc:  # noqa: BLE001 - it becomes the row's, or the job's
+                self._answers[index] = self._on_error(index, exc)
+                continue
+            self._outputs[index], self._left[index] = [None] * len(parts), len(parts)
+            self._places |= {part.future: (index, number) for number, part in enumerate(parts)}
+            waiting += parts
+            if not parts:
+                self._settle(index)
+        return waiting
+
+    def _collect(self) -> None:
+        first = concurrent.futures.FIRST_EXCEPTION
+        for future in concurrent.futures.wait(self._places, timeout=_WATCH_S, return_when=first).done:
+            index, number = self._places.pop(future)
+            try:
+                self._outputs[index][number] = future.result()
+            except Exception as exc:  # noqa: BLE001 - it becomes the row's, or the job's
+                self._answers[index] = self._on_error(index, exc)
+            self._left[index] -= 1
+            if not self._left[index]:
+                self._settle(index)
+        if self._places:
+            ready = self._left.count(0)
+            self._context.report(ready / len(self._rows), f"rows {ready}/{len(self._rows)}")
+
+    def _settle(self, index: int) -> None:
+        """All parts of a row are there, or failed."""
+        if not isinstance(self._answers[index], Failed):
+            try:
+                self._answers[index] = self._finish(self._outputs[index])
+            except Exception as exc:  # noqa: BLE001 - it becomes the row's, or the job's
+                self._answers[index] = self._on_error(index, exc)
+        self._outputs[index] = []

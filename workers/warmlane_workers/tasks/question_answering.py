@@ -1,0 +1,31 @@
+"""Question answering: a question and a context to the part of the context that answers it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from warmlane.errors import SchemaError
+from warmlane_workers.tasks.base import Plan
+from warmlane_workers.tasks.text import TextTask
+
+
+class QuestionAnswering(TextTask):
+    """Result: a list of str, one answer a row; `output="native"` gives scores and places too.
+
+    A row is a dict of str with `question` and `context`. A long context is read in chunks that overlap.
+    """
+
+    allowed = frozenset(
+        {
+            *("top_k", "doc_stride", "max_answer_len", "max_seq_len", "max_question_len"),
+            *("handle_impossible_answer", "align_to_words"),
+        }
+    )
+
+    def read(self, row: Any, plan: Plan) -> Any:
+        if not isinstance(row, dict) or set(row) != {"question", "context"}:
+            raise SchemaError("a row is a dict with the keys 'question' and 'context'", field="inputs")
+        for name, value in row.items():
+            if not isinstance(value, str) or not value.strip():
+                raise SchemaError(f"{name}: a str that is not empty", field=f"inputs.{name}")
+        return row

@@ -1,0 +1,26 @@
+"""Text to text: summarization, translation, and whatever else an encoder and a decoder make of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from warmlane_workers.tasks.base import Plan
+from warmlane_workers.tasks.generation import check_values
+from warmlane_workers.tasks.pipeline import GENERATION
+from warmlane_workers.tasks.text import TextTask
+
+
+class Text2Text(TextTask):
+    """Result: a list of str, one a text. Parameters: those of a `GenerationConfig`, and `src_lang`, `tgt_lang`."""
+
+    #: A step costs one token a row, whatever the text's length, so far more rows pay.
+    budget_factor = 16
+    allowed = GENERATION | {"truncation", "clean_up_tokenization_spaces", "src_lang", "tgt_lang", "stop_sequence"}
+
+    def plan(self, params: Mapping[str, Any]) -> Plan:
+        self.check_params(params)
+        check_values(params, self.allowed - GENERATION)
+        plan = super().plan(params)
+        return replace(plan, forward=dict(plan.forward))
