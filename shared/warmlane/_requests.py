@@ -34,8 +34,7 @@ class Requests(Generic[J]):
             model: `name`, `name/3` or `name@alias`.
             params: keyword arguments of the pipeline, e.g. `{"top_k": 2}` or `{"max_new_tokens": 32}`.
             dtype: `float32 float16 bfloat16 float64`; default: as the model is warm, else as it was saved.
-            trust_remote_code: let a cold model run its own code, on a worker that allows it; a warm one runs it
-                already.
+            trust_remote_code: let the model run its own code, on a worker that allows it.
             output: "pyfunc" for the guide's shapes, "native" for what the pipeline returns (scores, offsets, nested
                 lists), "raw" for the model's own output: a row is a dict of its input arrays then, an answer a dict of
                 arrays. Default: the guide's shape where it has one for the task, else native.

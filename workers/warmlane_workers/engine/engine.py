@@ -20,7 +20,7 @@ from warmlane_workers.engine.conversations import Talks, read_job
 from warmlane_workers.engine.device import Device, measure
 from warmlane_workers.engine.reading import check_job, effective, read_row
 from warmlane_workers.engine.rows import POLICIES, Rows
-from warmlane_workers.flavor.custom_code import check_worker
+from warmlane_workers.flavor.custom_code import check_worker, refuse_unasked
 from warmlane_workers.flavor.load import check_pipeline, load_components
 from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.mlmodel import Artifact
@@ -111,6 +111,7 @@ class Engine:
         single = not isinstance(job.inputs, list | Table)
         rows = job.inputs.rows() if isinstance(job.inputs, Table) else [job.inputs] if single else job.inputs
         with self.cache.lease(key, lambda: self._load(key, artifact, context, trust=trust)) as entry:
+            refuse_unasked(entry.value.components, agreed=trust)
             task = self._raw(entry.value) if raw else self._task(entry.value)
             plan = task.plan(job.params if raw else effective(artifact, job.params))
 
@@ -139,6 +140,7 @@ class Engine:
             check_pipeline(artifact)
         started = time.monotonic()
         with self.cache.lease(key, lambda: self._load(key, artifact, context, trust=trust), pin=job.pin) as entry:
+            refuse_unasked(entry.value.components, agreed=trust)
             if job.return_type == "pipeline":
                 self._task(entry.value)
             self._served[key.name, key.version] = key.dtype

@@ -7,7 +7,7 @@ What a class of the installed transformers can do is done by that class, whateve
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from transformers.models.auto.auto_factory import add_generation_mixin_to_remote
 
 from warmlane.errors import CustomCodeRefused
 
+#: The package in which transformers puts custom code.
+_DYNAMIC = "transformers_modules"
 #: Component -> the files in which transformers looks for its `auto_map`.
 _DESCRIPTIONS = {
     "tokenizer": ("tokenizer_config.json",),
@@ -124,6 +126,19 @@ def refuse(file: str, where: str, *, agreed: bool) -> None:
             file=file,
             field="trust_remote_code",
         )
+
+
+def refuse_unasked(components: Mapping[str, Any], *, agreed: bool) -> None:
+    """The same answer to a job whether the model is warm or cold: what runs custom code is for those who agree to it.
+
+    Raises:
+        CustomCodeRefused: a component was made by code of its own, and the job does not ask for it.
+    """
+    for name, component in components.items():
+        base = component.get_base_model() if hasattr(component, "get_base_model") else component
+        package, _, module = type(base).__module__.partition(".")
+        if package == _DYNAMIC:
+            refuse(module.rpartition(".")[2] + ".py", f"the {name}", agreed=agreed)
 
 
 def check_worker(asked: bool, allowed: bool) -> bool:
