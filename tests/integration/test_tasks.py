@@ -13,8 +13,9 @@ import torch
 import transformers
 
 from tests import tiny
+from tests.artifacts import rewrite
 from tests.fleet import minilm
-from warmlane.errors import ArtifactError, InputTooLong, InvalidParams, SchemaError
+from warmlane.errors import ArtifactError, InputTooLong, InvalidParams, SchemaError, SourceIncomplete
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.results import Table
 from warmlane_workers.engine import device
@@ -424,9 +425,12 @@ def test_an_ill_typed_parameter_is_refused_by_name(lane: Lane, task: str, params
 
 
 def test_a_model_that_makes_no_pipeline_for_its_task_says_so(lane: Lane) -> None:
-    """A model whose components its task's pipeline cannot use is saved and loaded; a predict names the task."""
-    if not lane.store.versions("other"):
+    """A save refuses components that its task's pipeline cannot use; of an artifact that has them, a predict names the
+    task."""
+    with pytest.raises(SourceIncomplete, match="image processor"):
         lane.add("other", lane.checkpoints["feature-extraction"], "image-feature-extraction")
+    lane.add("other", lane.checkpoints["feature-extraction"], "feature-extraction")
+    rewrite(lane.store.path("other", 1), task="image-feature-extraction")
     with pytest.raises(ArtifactError, match="image-feature-extraction"):
         lane.predict("other", ["a dog"])
 
