@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from warmlane.errors import InvalidInput
-from warmlane.model import NAME
+from warmlane.model import NAME, ModelRef
 
 #: Marks a field that came after the first release: it travels only when it is set, so that older workers read the rest.
 LATER = {"later": True}
@@ -63,6 +63,24 @@ class Job:
             for spec in dataclasses.fields(self)
             if not spec.metadata.get("later") or _says(values[spec.name], spec.default)
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelJob(Job):
+    """A job on a model that is in the model store.
+
+    Attributes:
+        model: `name` (the newest version), `name/3` or `name@alias`.
+    """
+
+    model: str
+
+    def __post_init__(self) -> None:
+        ModelRef.parse(self.model)
+
+    @property
+    def subject(self) -> str:
+        return self.model
 
 
 def _says(value: Any, default: Any) -> bool:

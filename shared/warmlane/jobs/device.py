@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from warmlane.jobs.base import LATER, Job, check_choice, check_flag, check_mapping, set_fields
-from warmlane.model import ModelRef, dtype_name
+from warmlane.jobs.base import LATER, ModelJob, check_choice, check_flag, check_mapping, set_fields
+from warmlane.model import dtype_name
 
 RETURN_TYPES = ("pipeline", "components")
 #: What a predict answers in: the guide's shapes, what the pipeline itself returns, or the model's own arrays.
@@ -16,7 +16,7 @@ ON_ERROR = ("job", "row")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PredictJob(Job):
+class PredictJob(ModelJob):
     """Answer each row of `inputs` with `model`.
 
     Attributes:
@@ -30,7 +30,6 @@ class PredictJob(Job):
     """
 
     kind: ClassVar[str] = "predict"
-    model: str
     inputs: Any = field(repr=False)
     params: dict[str, Any] = field(default_factory=dict, repr=False)
     dtype: str | None = None
@@ -39,7 +38,7 @@ class PredictJob(Job):
     on_error: str = field(default="job", metadata=LATER)
 
     def __post_init__(self) -> None:
-        ModelRef.parse(self.model)
+        ModelJob.__post_init__(self)
         check_mapping("params", self.params)
         check_flag("trust_remote_code", self.trust_remote_code)
         if self.output is not None:
@@ -48,13 +47,9 @@ class PredictJob(Job):
         inputs = list(self.inputs) if isinstance(self.inputs, tuple) else self.inputs  # as it arrives
         set_fields(self, dtype=dtype_name(self.dtype), inputs=inputs)
 
-    @property
-    def subject(self) -> str:
-        return self.model
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadJob(Job):
+class LoadJob(ModelJob):
     """Warm a model.
 
     Attributes:
@@ -64,34 +59,21 @@ class LoadJob(Job):
     """
 
     kind: ClassVar[str] = "load"
-    model: str
     dtype: str | None = None
     return_type: str = "pipeline"
     pin: bool = False
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        ModelRef.parse(self.model)
+        ModelJob.__post_init__(self)
         set_fields(self, dtype=dtype_name(self.dtype))
         check_choice("return_type", self.return_type, RETURN_TYPES)
         check_flag("pin", self.pin)
         check_flag("trust_remote_code", self.trust_remote_code)
 
-    @property
-    def subject(self) -> str:
-        return self.model
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnloadJob(Job):
+class UnloadJob(ModelJob):
     """Free a model on every worker that holds it."""
 
     kind: ClassVar[str] = "unload"
-    model: str
-
-    def __post_init__(self) -> None:
-        ModelRef.parse(self.model)
-
-    @property
-    def subject(self) -> str:
-        return self.model

@@ -5,27 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from warmlane.jobs.base import Job, check_name
-from warmlane.model import ModelRef
+from warmlane.jobs.base import ModelJob, check_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PersistJob(Job):
+class PersistJob(ModelJob):
     """Fetch the weights of a reference-only model into its artifact (the guide, "Persist the Model Weight")."""
 
     kind: ClassVar[str] = "persist"
-    model: str
-
-    def __post_init__(self) -> None:
-        ModelRef.parse(self.model)
-
-    @property
-    def subject(self) -> str:
-        return self.model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AliasJob(Job):
+class AliasJob(ModelJob):
     """Let `name@alias` mean a version of the model; an alias that there is moves.
 
     Attributes:
@@ -34,28 +25,15 @@ class AliasJob(Job):
     """
 
     kind: ClassVar[str] = "alias"
-    model: str
     alias: str
 
     def __post_init__(self) -> None:
-        ModelRef.parse(self.model)
+        ModelJob.__post_init__(self)
         check_name(self.alias, "alias")
-
-    @property
-    def subject(self) -> str:
-        return self.model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteJob(Job):
+class DeleteJob(ModelJob):
     """Delete a version (`name/3`), a model with all versions and aliases (`name`), or an alias alone (`name@alias`)."""
 
     kind: ClassVar[str] = "delete"
-    model: str
-
-    def __post_init__(self) -> None:
-        ModelRef.parse(self.model)
-
-    @property
-    def subject(self) -> str:
-        return self.model

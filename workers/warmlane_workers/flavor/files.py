@@ -21,12 +21,12 @@ import safetensors
 import xxhash
 
 from warmlane.errors import ArtifactChanged, ArtifactDamaged, ArtifactIncomplete, StoreError
+from warmlane_workers.modelstore.backend import FULL, system_error
 
 #: Path in the artifact -> `[bytes, XXH3-128 in hex, modification time in ns]`.
 Fingerprints = dict[str, list[Any]]
 
 _WEIGHTS = "*.safetensors"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: What is hashed at a time, in bytes.
 _CHUNK = 4 * 1024 * 1024
 
@@ -41,8 +41,7 @@ def full_disk_told() -> Iterator[None]:
     try:
         yield
     except (OSError, safetensors.SafetensorError) as exc:
-        # safetensors tells the number in its text only.
-        if getattr(exc, "errno", None) in _NO_ROOM or any(f"os error {number})" in str(exc) for number in _NO_ROOM):
+        if system_error(exc) in FULL:
             raise StoreError("the disk is full; free space, or delete models that nobody needs") from exc
         raise
 

@@ -21,10 +21,11 @@ from warmlane_workers.mlmodel import Artifact
 #: Fills an empty directory with a model.
 Write = Callable[[Path], Artifact]
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+#: Errors that mean that there is no room.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 #: What a failing write says of the disk; any other error of a writer is its own.
-_OF_DISK = _FULL | _REFUSED - {errno.EACCES, errno.EPERM} | {errno.EIO}
+_OF_DISK = FULL | _REFUSED - {errno.EACCES, errno.EPERM} | {errno.EIO}
 #: How libraries written in Rust, safetensors among them, end the text of a failed system call.
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
@@ -126,13 +127,14 @@ def writing(place: str) -> Iterator[None]:
     except WarmlaneError:
         raise
     except Exception as exc:
-        number = _number(exc)
+        number = system_error(exc)
         if number not in _OF_DISK:
             raise
         raise store_error(place, number, exc) from exc
 
 
-def _number(error: Exception) -> int | None:
+def system_error(error: BaseException) -> int | None:
+    """The number of a failed system call, also where a library tells it in its text only."""
     if isinstance(error, OSError):
         return error.errno
     match = _OS_ERROR.search(str(error))
@@ -141,7 +143,7 @@ def _number(error: Exception) -> int | None:
 
 def store_error(place: str, number: int | None, error: Exception) -> StoreError:
     """What went wrong at a place, by the number of the system's error if there is one."""
-    if number in _FULL:
+    if number in FULL:
         remedy = "free space, for example with `warmlane delete`, then try again"
     elif number in _REFUSED:
         remedy = "let this user write there"

@@ -3,9 +3,7 @@ helps."""
 
 from __future__ import annotations
 
-import errno
 import os
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,14 +26,11 @@ from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-d
 
 from warmlane.errors import HubUnavailable, SourceError, StoreError, WarmlaneError
 from warmlane_workers.flavor.hub.client import PASSING
+from warmlane_workers.modelstore.backend import FULL, system_error
 
 #: What a call of the client may raise; anything else is a bug. Libraries written in Rust say `RuntimeError`, and JSON
 #: is missing where somebody answers who is no hub.
 FOREIGN = (HTTPError, OSError, RuntimeError, EntryNotFoundError, HFValidationError, JSONDecodeError)
-
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-#: How the large file client, which is written in Rust, ends the text of a failed system call.
-_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +65,7 @@ def told(exc: BaseException, repo: str, revision: str | None) -> Told:
         return _answer(exc, repo, revision)
     if isinstance(exc, HFValidationError | EntryNotFoundError):
         return Told(SourceError(f"the hub has no {repo!r}: not a name of a repository and its file", field="source"))
-    number = _number(exc)
+    number = system_error(exc)
     if number is not None and not isinstance(exc, HTTPError | ConnectionError | TimeoutError):
         return Told(_disk(number))
     return Told(unavailable(repo), passing=True)
@@ -135,16 +130,9 @@ def _wait_asked_for(status: int, headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _number(exc: BaseException) -> int | None:
-    if isinstance(exc, OSError):
-        return exc.errno
-    match = _OS_ERROR.search(str(exc))
-    return int(match[1]) if match else None
-
-
 def _disk(number: int) -> StoreError:
     """The hub's cache on this machine cannot be written or read."""
-    remedy = "free space" if number in _FULL else "let this user write there"
+    remedy = "free space" if number in FULL else "let this user write there"
     place = huggingface_hub.constants.HF_HUB_CACHE
     return StoreError(
         f"the hub's cache at {place}: {os.strerror(number)}; {remedy}, or set HF_HOME to another place", errno=number
