@@ -100,7 +100,6 @@ class Finish(Op[bool]):
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         outcome = self.outcome
         error = codec.encode("error", dict(outcome.error)) if outcome.error is not None else b""
-        result = outcome.result if outcome.result is not None else b""
         return (
             [
                 names.job(self.job_id),
@@ -111,11 +110,12 @@ class Finish(Op[bool]):
             [
                 self.job_id,
                 outcome.state.value,
-                result,
+                outcome.result or b"",
                 error,
                 self.result_ttl_s,
                 outcome.event(self.job_id),
                 names.inbox(""),
+                " ".join(map(str, outcome.truncated)),
             ],
         )
 

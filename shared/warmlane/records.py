@@ -20,11 +20,16 @@ INLINE_RESULT_BYTES = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job ended: its state, and its encoded result or its error. `result` is None when it has to be fetched."""
+    """How a job ended: its state, and its encoded result or its error. `result` is None when it has to be fetched.
+
+    Attributes:
+        truncated: rows that were cut, as `JobStatus` has them; kept in the record, and no part of the event.
+    """
 
     state: State
     result: bytes | None = field(default=None, repr=False)
     error: Mapping[str, Any] | None = None
+    truncated: tuple[int, ...] = ()
 
     @classmethod
     def failed(cls, error: WarmlaneError, travelled: Mapping[str, Any] | None = None) -> Outcome:
@@ -114,6 +119,7 @@ def read_status(job_id: str, flat: Sequence[bytes]) -> JobStatus:
         attempts=tuple(attempts),
         cancel_requested="cancel" in record,
         error=read_error(record["error"]) if "error" in record else None,
+        truncated=tuple(int(number) for number in record.get("truncated", b"").split()),
     )
 
 

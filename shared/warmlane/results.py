@@ -195,6 +195,7 @@ class JobStatus:
     Attributes:
         attempts: every time a worker took it, oldest first; more than one after a worker died with it.
         error: `{"code", "message", "details"}` of a job that did not succeed.
+        truncated: the numbers of the rows, from 0, of which the answer has not read all: too long, and cut.
     """
 
     id: str
@@ -208,6 +209,7 @@ class JobStatus:
     attempts: tuple[Attempt, ...]
     cancel_requested: bool
     error: Mapping[str, Any] | None
+    truncated: tuple[int, ...] = ()
 
     @property
     def worker(self) -> str | None:
@@ -228,6 +230,7 @@ class JobStatus:
             "attempts": [{"worker": attempt.worker, "started": attempt.started} for attempt in self.attempts],
             "cancel_requested": self.cancel_requested,
             "error": dict(self.error) if self.error is not None else None,
+            "truncated": list(self.truncated),
         }
 
 

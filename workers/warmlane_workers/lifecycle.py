@@ -45,11 +45,16 @@ REPORT_S = 0.5
 
 
 class JobContext:
-    """What a handler knows of the job that it runs: its id, which attempt this is, and how to report."""
+    """What a handler knows of the job that it runs: its id, which attempt this is, and how to report.
+
+    Attributes:
+        truncated: numbers of the rows that were cut, which the handler says of its result.
+    """
 
     def __init__(self, store: RedisStore, job_id: str, attempt: int) -> None:
         self.job_id = job_id
         self.attempt = attempt
+        self.truncated: tuple[int, ...] = ()
         self._store = store
         self._phase = ""
         self._next = 0.0
@@ -152,7 +157,7 @@ class Lifecycle:
     def _run(self, job: Job, context: JobContext) -> Outcome:
         try:
             value = self._handlers[job.kind](job, context)
-            return Outcome(State.SUCCEEDED, _encode_result(value))
+            return Outcome(State.SUCCEEDED, _encode_result(value), truncated=context.truncated)
         except WarmlaneError as exc:
             return Outcome.failed(exc)
         except Exception as exc:  # noqa: BLE001 - whatever a library raises must become the job's outcome

@@ -1,6 +1,6 @@
 -- Commit a job's outcome, once, and acknowledge its message: both or neither.
 -- KEYS job, result, acknowledgements, queue messages.  ARGV message id,
--- state, result or '', error or '', result TTL (s), event, inbox prefix.
+-- state, result or '', error or '', result TTL (s), event, inbox prefix, numbers of the rows that were cut or ''.
 -- Returns 1 when this call made it final, 0 when it was final before or its record is gone.
 -- The acknowledgement is what Dramatiq's own `ack` command does.
 if redis.call('SREM', KEYS[3], ARGV[1]) > 0 then
@@ -19,6 +19,9 @@ if ARGV[2] == 'SUCCEEDED' then
 end
 if ARGV[4] ~= '' then
   redis.call('HSET', KEYS[1], 'error', ARGV[4])
+end
+if ARGV[8] ~= '' then
+  redis.call('HSET', KEYS[1], 'truncated', ARGV[8])
 end
 if ARGV[3] ~= '' then
   redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[5])

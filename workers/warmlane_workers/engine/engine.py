@@ -125,7 +125,8 @@ class Engine:
             answers = waiting.run(lambda parts: self._batcher.submit(lane, parts))
             if talks:
                 talks.keep(rows, answers, policy)
-            return assembled(task, answers, single, job.output)
+            context.truncated = waiting.truncated
+            return assembled(task, answers, single, job.output, waiting.truncated)
 
     def _lane(self, key: ModelKey, task: Task, plan: Plan) -> Lane:
         # The task object is part of the key: rows never meet those of an unloaded twin.

@@ -74,7 +74,13 @@ class Rows:
         self._answers: list[Any] = [None] * len(rows)
         self._outputs: list[list[Any]] = [[] for _ in rows]
         self._left = [0] * len(rows)  # parts that a row waits for
+        self._cut: list[int] = []
         self._places: dict[Future[Any], tuple[int, int]] = {}
+
+    @property
+    def truncated(self) -> tuple[int, ...]:
+        """The numbers of the rows that were answered, and not read whole."""
+        return tuple(index for index in self._cut if not isinstance(self._answers[index], Failed))
 
     def run(self, submit: Callable[[list[Row]], None]) -> list[Any]:
         """The answer to each row, or its `Failed`. Outputs are finished as they come: no job holds them all.
@@ -98,10 +104,13 @@ class Rows:
             if index and not index % _REPORT_ROWS:
                 self._context.report(0.0, f"preparing {index}/{len(self._rows)}")
             try:
-                parts = [Row(part, part.length) for part in self._prepare(row)]
+                prepared = self._prepare(row)
             except Exception as exc:  # noqa: BLE001 - it becomes the row's, or the job's
                 self._answers[index] = self._on_error(index, exc)
                 continue
+            if any(part.truncated for part in prepared):
+                self._cut.append(index)
+            parts = [Row(part, part.length) for part in prepared]
             self._outputs[index], self._left[index] = [None] * len(parts), len(parts)
             self._places |= {part.future: (index, number) for number, part in enumerate(parts)}
             waiting += parts

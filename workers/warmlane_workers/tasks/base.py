@@ -16,12 +16,17 @@ from warmlane_workers.tasks.reach import NOWHERE, Reach
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A job's parameters, checked and sorted by the step that takes them. Rows of equal `group` may share a batch."""
+    """A job's parameters, checked and sorted by the step that takes them. Rows of equal `group` may share a batch.
+
+    Attributes:
+        cut_at: the tokens at which `prepare` cuts a row off; None where it cuts none.
+    """
 
     prepare: Mapping[str, Any] = field(default_factory=dict)
     forward: Mapping[str, Any] = field(default_factory=dict)
     finish: Mapping[str, Any] = field(default_factory=dict)
     group: bytes = b""
+    cut_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +36,12 @@ class Prepared:
     Attributes:
         inputs: what the model takes: tensors with a batch dimension of 1, and what `finish` wants back.
         length: tokens; what a batch is cut by.
+        truncated: the row was too long, and this is not all of it.
     """
 
     inputs: dict[str, Any]
     length: int
+    truncated: bool = field(default=False, kw_only=True)
 
 
 class Task(ABC):
@@ -68,6 +75,10 @@ class Task(ABC):
     @abstractmethod
     def finish(self, outputs: list[Any], plan: Plan) -> Any:
         """The outputs of a row's parts, in order, as the row's answer."""
+
+    def cut(self, answer: Any) -> Any:
+        """The answer to a row of which not all was read; one that has a place for it says so."""
+        return answer
 
     @abstractmethod
     def assemble(self, answers: list[Any], single: bool, output: str | None = None) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from warmlane.errors import InputTooLong, SchemaError
@@ -63,7 +63,8 @@ class Conversational(GeneratingTask):
         said = list(row.said)
         while True:
             try:
-                return super().prepare([*said, *row.new], plan)
+                parts = super().prepare([*said, *row.new], plan)
+                return [replace(part, truncated=len(said) < len(row.said)) for part in parts]
             except InputTooLong:
                 fewer = shortened(said, len(said))
                 if len(fewer) == len(said):

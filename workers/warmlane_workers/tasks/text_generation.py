@@ -33,7 +33,8 @@ class TextGeneration(GeneratingTask):
         if params.get("truncation") and "max_length" not in params and self.max_length is not None:
             new = self._new_tokens(plan, 0) if self._positions_end else params.get("max_new_tokens") or 0
             room = max(1, self.max_length - new)
-            plan = replace(plan, prepare={**plan.prepare, "tokenizer_encode_kwargs": {"max_length": room}})
+            prepare = {**plan.prepare, "tokenizer_encode_kwargs": {"max_length": room}}
+            plan = replace(plan, prepare=prepare, cut_at=room)
         return plan
 
     def forward(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:

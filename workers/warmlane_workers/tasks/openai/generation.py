@@ -78,7 +78,7 @@ class _Generation(TextGeneration):
         if self._is_open(own):  # what is left of the positions is part of what its batch shares
             most = {"max_new_tokens": self._new_tokens(own, part.length)}
             own = self._own(super().plan({**request.settings, **most}))
-        return [_Part(part.inputs, part.length, own, request.stops)] * request.n
+        return [_Part(part.inputs, part.length, own, request.stops, truncated=part.truncated)] * request.n
 
     def _own(self, plan: Plan) -> Plan:
         """A request's plan."""
@@ -150,6 +150,9 @@ class _Generation(TextGeneration):
         text, count, stopped = cut(self.tokenizer, tokens, sample.stops)
         whole = end is not None or stopped or len(tokens) < sample.most
         return text.lstrip(), count, "stop" if whole else "length"
+
+    def cut(self, answer: Any) -> Any:
+        return {**answer, "truncated": True}
 
     @abstractmethod
     def choice(self, text: str) -> dict[str, Any]:
