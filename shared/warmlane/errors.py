@@ -53,6 +53,7 @@
     │   ├── JobExpired              its deadline passed before it was done
     │   ├── ConversationMoved       another job took the conversation's turn meanwhile       (retry helps)
     │   └── PoisonJob               it took its worker down too often
+    │   ├── StreamInterrupted       a text was begun again, and does not go on from what was given of it
     └── InternalError               a bug, or an exception of a library that nobody translated
 
 Errors travel the wire as `{code, message, details}` and are rebuilt by code. A message names the remedy and never
@@ -303,6 +304,10 @@ class PoisonJob(JobError):
 
 
 class InternalError(WarmlaneError):
+class StreamInterrupted(JobError):
+    code = "stream_interrupted"
+
+
     code = "internal_error"
 
 

@@ -4,13 +4,14 @@
 |---------------------|--------------|-------------------------|-------------------------|-----------|
 | `<ns>:job:<id>`     | hash         | submit, start, finish   | watch, status           | result TTL twice over |
 | `<ns>:result:<id>`  | string       | finish                  | watch                   | result TTL |
+| `<ns>:stream:<id>`  | stream       | predict jobs, finish    | those who follow a job  | result TTL |
 | `<ns>:models`       | hash         | manage jobs, a worker's start | client              | for ever (from the store) |
 | `<ns>:workers`      | sorted set   | heartbeat               | client, unload          | pruned by readers' clock |
 | `<ns>:worker:<id>`  | string       | heartbeat               | client, unload          | `WORKER_TTL_S` |
 | `<ns>:replies:<id>` | list         | workers, after unload   | the unload job          | a minute |
 | `<ns>:conversation:<model>:<id>` | hash | predict jobs   | predict jobs            | conversation TTL |
 | `<ns>:mq:*`         | Dramatiq's   | submit, Dramatiq        | Dramatiq                | until acknowledged |
-| `<ns>:inbox:<id>`   | channel      | finish                  | one client process      | - |
+| `<ns>:inbox:<id>`   | channel      | finish, predict jobs    | one client process      | - |
 | `<ns>:bell`         | channel      | submit                  | every worker            | - |
 | `<ns>:control`      | channel      | the unload job          | every worker            | - |
 """
@@ -54,6 +55,9 @@ class Keys:
         return f"{self.namespace}:result:{job_id}"
 
     def worker(self, worker_id: str) -> str:
+    def stream(self, job_id: str) -> str:
+        return f"{self.namespace}:stream:{job_id}"
+
         return f"{self.namespace}:worker:{worker_id}"
 
     def replies(self, job_id: str) -> str:

@@ -57,6 +57,7 @@ class Submit(Op[bool]):
         message, queue = self.message, self.message.queue_name
         job = message.kwargs["job"]
         record = ["kind", job.kind, "model", job.subject, "inboxes", self.inbox]
+        record += ["stream", "1"] if getattr(job, "stream", False) else []
         return (
             [names.job(message.message_id), names.queue(queue), names.messages(queue)],
             [names.bell, queue, message.options["redis_message_id"], message.encode(), QUEUED_TTL_S, *record],
@@ -106,6 +107,7 @@ class Finish(Op[bool]):
                 names.result(self.job_id),
                 names.acks(self.broker_id, self.queue_name),
                 names.messages(self.queue_name),
+                names.stream(self.job_id),
             ],
             [
                 self.job_id,

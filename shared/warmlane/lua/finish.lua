@@ -1,12 +1,12 @@
 -- Commit a job's outcome, once, and acknowledge its message: both or neither.
--- KEYS job, result, acknowledgements, queue messages.  ARGV message id,
+-- KEYS job, result, acknowledgements, queue messages, stream.  ARGV message id,
 -- state, result or '', error or '', result TTL (s), event, inbox prefix, numbers of the rows that were cut or ''.
 -- Returns 1 when this call made it final, 0 when it was final before or its record is gone.
 -- The acknowledgement is what Dramatiq's own `ack` command does.
 if redis.call('SREM', KEYS[3], ARGV[1]) > 0 then
   redis.call('HDEL', KEYS[4], ARGV[1])
 end
-local record = redis.call('HMGET', KEYS[1], 'state', 'inboxes')
+local record = redis.call('HMGET', KEYS[1], 'state', 'inboxes', 'stream')
 local state = record[1]
 if state ~= 'QUEUED' and state ~= 'LOADING' and state ~= 'RUNNING' then
   return 0
@@ -25,6 +25,9 @@ if ARGV[8] ~= '' then
 end
 if ARGV[3] ~= '' then
   redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[5])
+end
+if record[3] then
+  redis.call('EXPIRE', KEYS[5], ARGV[5])
 end
 -- The record outlives its result by as long again, so that a late caller hears "expired" and not "never was".
 redis.call('EXPIRE', KEYS[1], 2 * ARGV[5])

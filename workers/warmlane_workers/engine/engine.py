@@ -20,6 +20,7 @@ from warmlane_workers.engine.conversations import Talks, read_job
 from warmlane_workers.engine.device import Device, measure
 from warmlane_workers.engine.reading import check_job, effective, read_row
 from warmlane_workers.engine.rows import POLICIES, Rows
+from warmlane_workers.engine.telling import listener
 from warmlane_workers.flavor.custom_code import check_worker, refuse_unasked
 from warmlane_workers.flavor.load import check_pipeline, load_components
 from warmlane_workers.lifecycle import JobContext
@@ -121,11 +122,13 @@ class Engine:
 
             policy = POLICIES[job.on_error](single, context)
             lane = self._lane(key, task, plan)
-            waiting = Rows(rows, prepare, lambda outputs: task.finish(outputs, plan), policy, context)
+            told = listener(job, task, plan, single, context)
+            waiting = Rows(rows, prepare, lambda outputs: task.finish(outputs, plan), policy, context, told)
             answers = waiting.run(lambda parts: self._batcher.submit(lane, parts))
             if talks:
                 talks.keep(rows, answers, policy)
             context.truncated = waiting.truncated
+            told.end(answers)
             return assembled(task, answers, single, job.output, waiting.truncated)
 
     def _lane(self, key: ModelKey, task: Task, plan: Plan) -> Lane:

@@ -7,7 +7,7 @@ jobs meet in `forward` when their plans share a group.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,23 @@ class Plan:
     cut_at: int | None = None
 
 
+#: (how many tokens of an answer come before, its tokens from there)
+Tell = Callable[[int, list[int]], None]
+
+
+@dataclass(eq=False, slots=True)
+class Watch:
+    """What a job and the generation of its rows say to each other, from thread to thread.
+
+    Attributes:
+        tell: called in the device thread with the tokens of the job's only row; does not block. None: nobody listens.
+        stopped: set by the job's thread: nobody wants the answers any more.
+    """
+
+    tell: Tell | None = None
+    stopped: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A part of a row that is ready for the device. Most rows have one part; a long or a compound one has several.
@@ -37,11 +54,13 @@ class Prepared:
         inputs: what the model takes: tensors with a batch dimension of 1, and what `finish` wants back.
         length: tokens; what a batch is cut by.
         truncated: the row was too long, and this is not all of it.
+        watch: its job's eye on its generation, where it has one.
     """
 
     inputs: dict[str, Any]
     length: int
     truncated: bool = field(default=False, kw_only=True)
+    watch: Watch | None = field(default=None, kw_only=True, repr=False)
 
 
 class Task(ABC):

@@ -173,10 +173,14 @@ class PipelineTask(Task):
         for group in self.groups(batch):
             items = dict(group[0].inputs) if len(group) == 1 else self.collate(group)
             found = PipelineIterator(  # type: ignore[no-untyped-call]
-                [items], self.pipeline.forward, dict(plan.forward), loader_batch_size=len(group)
+                [items], self.pipeline.forward, self.call_settings(group, plan), loader_batch_size=len(group)
             )
             outputs += list(found)
         return outputs
+
+    def call_settings(self, batch: Sequence[Prepared], plan: Plan) -> dict[str, Any]:
+        """What the pipeline's second step is called with, beside the batch."""
+        return dict(plan.forward)
 
     def groups(self, batch: Sequence[Prepared]) -> Iterator[Sequence[Prepared]]:
         """The parts that can be run at once, in order; here each alone."""

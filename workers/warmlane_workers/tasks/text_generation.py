@@ -43,7 +43,7 @@ class TextGeneration(GeneratingTask):
     def _generate(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
         # `generate` must not see another batch's settings: the mappings of a plan are shared, so it gets copies.
         try:
-            output = self.pipeline.forward(self._together(batch), **dict(plan.forward))
+            output = self.pipeline.forward(self._together(batch), **self.call_settings(batch, plan))
         except (ValueError, TypeError) as exc:
             if not plan.group:
                 raise
@@ -64,6 +64,11 @@ class TextGeneration(GeneratingTask):
         if len(batch) > 1:
             return self.collate(batch)
         return {name: value if isinstance(value, torch.Tensor) else [value] for name, value in batch[0].inputs.items()}
+
+    def so_far(self, part: Prepared, tokens: list[int], plan: Plan) -> Any:
+        prompt = part.inputs["input_ids"]  # (1, prompt)
+        sequence = torch.cat([prompt, torch.tensor([tokens], dtype=prompt.dtype)], dim=1)
+        return {"generated_sequence": sequence[None], "input_ids": prompt, "prompt_text": part.inputs["prompt_text"]}
 
     def finish(self, outputs: list[Any], plan: Plan) -> Any:
         return self.pipeline.postprocess(outputs[0], **plan.finish)

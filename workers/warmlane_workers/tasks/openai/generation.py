@@ -126,6 +126,21 @@ class _Generation(TextGeneration):
             ends=frozenset([] if ends is None else [ends] if isinstance(ends, int) else ends),
         )
 
+    def so_far(self, part: Prepared, tokens: list[int], plan: Plan) -> Any:
+        assert isinstance(part, _Part)
+        return self._sample(part, super().so_far(part, tokens, plan))
+
+    def words(self, answer: Any, output: str | None) -> str:
+        (choice,) = answer["choices"]
+        return str(choice["text"] if "text" in choice else choice["message"]["content"])
+
+    def stops(self, part: Prepared) -> tuple[str, ...]:
+        assert isinstance(part, _Part)
+        return part.stops
+
+    def check_stream(self, parts: Sequence[Prepared], plan: Plan) -> None:
+        super().check_stream(parts, next(part.plan for part in parts if isinstance(part, _Part)))
+
     def finish(self, outputs: list[Any], plan: Plan) -> Any:
         read = [self._read(sample) for sample in outputs]
         prompt, new = outputs[0].prompt_tokens, sum(count for _, count, _ in read)
