@@ -44,7 +44,8 @@
     │   ├── StoreError              the model store cannot be written or read                (retry helps)
     │   └── HubUnavailable          the model hub does not answer                            (retry helps)
     ├── DeviceError                 the device could not do it
-    │   └── CacheFull               the model does not fit beside the models in use          (retry helps)
+    │   ├── CacheFull               the model does not fit beside the models in use          (retry helps)
+    │   └── OutOfMemory             the device's memory was full, also after all that is idle had left it
     ├── JobError
     │   ├── JobNotFound             no job has that id
     │   ├── ResultExpired           the job ended, its result is gone
@@ -52,8 +53,8 @@
     │   ├── JobCancelled            somebody cancelled it
     │   ├── JobExpired              its deadline passed before it was done
     │   ├── ConversationMoved       another job took the conversation's turn meanwhile       (retry helps)
-    │   └── PoisonJob               it took its worker down too often
     │   ├── StreamInterrupted       a text was begun again, and does not go on from what was given of it
+    │   └── PoisonJob               it took its worker down too often
     └── InternalError               a bug, or an exception of a library that nobody translated
 
 Errors travel the wire as `{code, message, details}` and are rebuilt by code. A message names the remedy and never
@@ -269,6 +270,10 @@ class CacheFull(DeviceError):
     retryable = True
 
 
+class OutOfMemory(DeviceError):
+    code = "out_of_memory"
+
+
 class JobError(WarmlaneError):
     code = "job_error"
 
@@ -299,15 +304,15 @@ class ConversationMoved(JobError):
     retryable = True
 
 
+class StreamInterrupted(JobError):
+    code = "stream_interrupted"
+
+
 class PoisonJob(JobError):
     code = "poison_job"
 
 
 class InternalError(WarmlaneError):
-class StreamInterrupted(JobError):
-    code = "stream_interrupted"
-
-
     code = "internal_error"
 
 

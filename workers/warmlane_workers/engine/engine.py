@@ -15,9 +15,10 @@ from warmlane.model import ModelRef
 from warmlane.results import State, Table, WarmModel
 from warmlane_workers import tasks
 from warmlane_workers.engine.batcher import Batcher, Lane
-from warmlane_workers.engine.cache import Entry, WarmCache
+from warmlane_workers.engine.cache import WarmCache
 from warmlane_workers.engine.conversations import Talks, read_job
 from warmlane_workers.engine.device import Device, measure
+from warmlane_workers.engine.entry import Entry
 from warmlane_workers.engine.reading import check_job, effective, read_row
 from warmlane_workers.engine.rows import POLICIES, Rows
 from warmlane_workers.engine.telling import listener
@@ -111,7 +112,7 @@ class Engine:
             check_job(artifact, job)
         single = not isinstance(job.inputs, list | Table)
         rows = job.inputs.rows() if isinstance(job.inputs, Table) else [job.inputs] if single else job.inputs
-        with self.cache.lease(key, lambda: self._load(key, artifact, context, trust=trust)) as entry:
+        with self.cache.lease(key, lambda room: self._load(key, artifact, context, trust=trust)) as entry:
             refuse_unasked(entry.value.components, agreed=trust)
             task = self._raw(entry.value) if raw else self._task(entry.value)
             plan = task.plan(job.params if raw else effective(artifact, job.params))
@@ -143,7 +144,7 @@ class Engine:
         if job.return_type == "pipeline" and artifact.model_type:
             check_pipeline(artifact)
         started = time.monotonic()
-        with self.cache.lease(key, lambda: self._load(key, artifact, context, trust=trust), pin=job.pin) as entry:
+        with self.cache.lease(key, lambda room: self._load(key, artifact, context, trust=trust), pin=job.pin) as entry:
             refuse_unasked(entry.value.components, agreed=trust)
             if job.return_type == "pipeline":
                 self._task(entry.value)
