@@ -54,10 +54,10 @@ class Keys:
     def result(self, job_id: str) -> str:
         return f"{self.namespace}:result:{job_id}"
 
-    def worker(self, worker_id: str) -> str:
     def stream(self, job_id: str) -> str:
         return f"{self.namespace}:stream:{job_id}"
 
+    def worker(self, worker_id: str) -> str:
         return f"{self.namespace}:worker:{worker_id}"
 
     def replies(self, job_id: str) -> str:
