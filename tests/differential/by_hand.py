@@ -77,7 +77,9 @@ def span(pipe: Any, asked: Asked, params: Params) -> Any:
     if params.get("align_to_words", True):
         numbers = read.encodings[0].word_ids
         start = read["offset_mapping"][numbers.index(numbers[first])][0]
-        end = max(place[1] for place, word in zip(read["offset_mapping"], numbers, strict=True) if word == numbers[last])
+        end = max(
+            place[1] for place, word in zip(read["offset_mapping"], numbers, strict=True) if word == numbers[last]
+        )
     return {"score": score, "start": start, "end": end, "answer": context[start:end]}
 
 

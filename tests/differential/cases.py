@@ -14,7 +14,7 @@ from typing import Any
 
 import transformers as tf
 
-from tests import tiny, tiny_native, tiny_seq2seq
+from tests import tiny, tiny_native
 from tests.differential import by_hand, models, rows
 from tests.differential.rows import Asked, Params
 from warmlane_workers.tasks.native import plain
@@ -141,7 +141,9 @@ def _labelled_picture(pick: Random, pipe: Any, params: Params) -> Asked:
 
 def _document(pick: Random, pipe: Any, params: Params) -> Asked:
     file, made = rows.picture(pick)
-    boxes = [[word, [at * 9, 0, at * 9 + 8, 9]] for at, word in enumerate(pick.choices(tiny.WORDS, k=pick.randint(2, 20)))]
+    boxes = [
+        [word, [at * 9, 0, at * 9 + 8, 9]] for at, word in enumerate(pick.choices(tiny.WORDS, k=pick.randint(2, 20)))
+    ]
     own = {"question": " ".join(pick.choices(tiny.WORDS, k=4)), "word_boxes": boxes}
     return Asked({"image": file, **own}, (made,), own)
 
@@ -216,15 +218,23 @@ CASES: Mapping[str, Case] = {
     "labels-bart": _labels(partial(models.bart, tf.BartForSequenceClassification)),
     "labels-gpt2": _labels(partial(models.gpt2, tf.GPT2ForSequenceClassification, pad=0), share=0.1),
     "labels-gpt2-unpadded": _labels(partial(models.gpt2, tf.GPT2ForSequenceClassification), share=0.1),
-    "tags-bert": Case("token-classification", partial(models.bert, tf.BertForTokenClassification), _text, _TAGS, share=0.4),
+    "tags-bert": Case(
+        "token-classification", partial(models.bert, tf.BertForTokenClassification), _text, _TAGS, share=0.4
+    ),
     "tags-roberta": Case(
         "token-classification", partial(models.roberta, tf.RobertaForTokenClassification), _text, _TAGS, share=0.4
     ),
     "tags-words": _bare("token-classification", _text, *_TAGS, share=0.2),
     "masks-bert": Case(
-        "fill-mask", partial(models.bert, tf.BertForMaskedLM), _masked, ({}, {"top_k": 2}, {"targets": ["cat", "dog"]}), share=0.5
+        "fill-mask",
+        partial(models.bert, tf.BertForMaskedLM),
+        _masked,
+        ({}, {"top_k": 2}, {"targets": ["cat", "dog"]}),
+        share=0.5,
     ),
-    "masks-roberta": Case("fill-mask", partial(models.roberta, tf.RobertaForMaskedLM), _masked, ({}, {"top_k": 1}), share=0.5),
+    "masks-roberta": Case(
+        "fill-mask", partial(models.roberta, tf.RobertaForMaskedLM), _masked, ({}, {"top_k": 1}), share=0.5
+    ),
     "features-bert": _features(partial(models.bert, tf.BertModel)),
     "features-distilbert": _features(partial(models.distilbert, tf.DistilBertModel)),
     "features-mpnet": _features(models.mpnet),
@@ -288,7 +298,9 @@ CASES: Mapping[str, Case] = {
     "pictures-objects": _bare("object-detection", _picture, {"threshold": 0.0}, {"threshold": 0.4}),
     "pictures-segments": _bare("image-segmentation", _picture),
     "pictures-depth": _bare("depth-estimation", _picture),
-    "pictures-zero-shot": _bare("zero-shot-image-classification", _labelled_picture, {}, {"hypothesis_template": "a {}"}),
+    "pictures-zero-shot": _bare(
+        "zero-shot-image-classification", _labelled_picture, {}, {"hypothesis_template": "a {}"}
+    ),
     "pictures-zero-shot-objects": _bare("zero-shot-object-detection", _labelled_picture, {"threshold": 0.0}),
     "pictures-documents": _bare("document-question-answering", _document),
     "pictures-and-texts": _bare("image-text-to-text", _picture_and_text, {"max_new_tokens": 3}),

@@ -29,7 +29,11 @@ def difference(found: Any, expected: Any, place: str = "answer") -> str | None:
     if isinstance(expected, str | bytes | None) or isinstance(found, str | bytes | None):
         return None if found == expected else f"{place}: {found!r} and not {expected!r}"
     arrays = isinstance(found, np.ndarray) or isinstance(expected, np.ndarray)
-    if not arrays and isinstance(expected, list | tuple) and isinstance(expected[0] if expected else "", str | Mapping | list | bytes):
+    if (
+        not arrays
+        and isinstance(expected, list | tuple)
+        and isinstance(expected[0] if expected else "", str | Mapping | list | bytes)
+    ):
         if not isinstance(found, list) or len(found) != len(expected):
             return f"{place}: {found!r} and not {expected!r}"
         items = [(*pair, f"{place}[{at}]") for at, pair in enumerate(zip(found, expected, strict=True))]

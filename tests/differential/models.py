@@ -72,7 +72,7 @@ def _roberta_tokenizer() -> Any:
 
 
 def mpnet() -> Parts:
-    """Positions relative to each other, and absolute ones after that of the padding token, which is 1 whatever is said."""
+    """Positions relative to each other, and absolute ones after that of the padding token, which is 1 by definition."""
     pieces = ["<s>", "<pad>", "</s>", *words().get_vocab(), "<mask>"]
     tokenizer = _limited(tf.MPNetTokenizer(vocab={piece: number for number, piece in enumerate(pieces)}))  # type: ignore[no-untyped-call]
     small = {**SMALL, "max_position_embeddings": tiny.POSITIONS + 2}
@@ -84,14 +84,19 @@ def bart(kind: Any, **config: Any) -> Parts:
     """A classifier of this kind reads its answer off the last end token."""
     tokenizer = words()
     tokens = {"bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 3, "pad_token_id": 0}
-    return {"model": kind(tf.BartConfig(vocab_size=len(tokenizer), **_HALVES, **tokens, **config)), "tokenizer": tokenizer}
+    return {
+        "model": kind(tf.BartConfig(vocab_size=len(tokenizer), **_HALVES, **tokens, **config)),
+        "tokenizer": tokenizer,
+    }
 
 
 def gpt2(kind: Any, *, pad: int | None = None, **config: Any) -> Parts:
     """Without a padding token; a classifier of this kind reads its answer off the last token that is not padding."""
     tokenizer = byte_pairs()
     small = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": tiny.POSITIONS, "initializer_range": 0.4}
-    model = kind(tf.GPT2Config(vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0, pad_token_id=pad, **small, **config))
+    model = kind(
+        tf.GPT2Config(vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0, pad_token_id=pad, **small, **config)
+    )
     return {"model": model, "tokenizer": tokenizer}
 
 
@@ -120,9 +125,7 @@ def opt() -> Parts:
 
 def bloom() -> Parts:
     """Distances instead of positions."""
-    return _decoder(
-        tf.BloomForCausalLM, tf.BloomConfig, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.4
-    )
+    return _decoder(tf.BloomForCausalLM, tf.BloomConfig, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.4)
 
 
 def of_pair(make: Callable[[], tuple[Any, Any]]) -> Callable[[], Parts]:

@@ -18,7 +18,7 @@ import torch
 import transformers
 
 from tests import tiny_native
-from tests.differential.cases import CASES, Case
+from tests.differential.cases import CASES
 from tests.differential.comparing import difference
 from tests.differential.rows import Asked, Params
 from tests.fleet import Fleet
@@ -75,7 +75,7 @@ class Compared:
 def compared() -> Iterator[Compared]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the worker computes at the same time
-    with tempfile.TemporaryDirectory(prefix="wl-") as home, Fleet(Path(home)) as fleet:
+    with tempfile.TemporaryDirectory(prefix="wl-") as home, Fleet(Path(home), env={"OMP_NUM_THREADS": "1"}) as fleet:
         fleet.start_worker()
         with fleet.client() as client:
             yield Compared(fleet, client)
