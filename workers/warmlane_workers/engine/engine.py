@@ -123,7 +123,7 @@ class Engine:
 
             policy = POLICIES[job.on_error](single, context)
             lane = self._lane(key, task, plan)
-            told = listener(job, task, plan, single, context)
+            told = listener(job, task, plan, context)
             waiting = Rows(rows, prepare, lambda outputs: task.finish(outputs, plan), policy, context, told)
             answers = waiting.run(lambda parts: self._batcher.submit(lane, parts))
             if talks:
