@@ -8,6 +8,7 @@
 | `<ns>:models`       | hash         | manage jobs, a worker's start | client              | for ever (from the store) |
 | `<ns>:workers`      | sorted set   | heartbeat               | client, unload          | pruned by readers' clock |
 | `<ns>:worker:<id>`  | string       | heartbeat               | client, unload          | `WORKER_TTL_S` |
+| `<ns>:running:<life>` | set        | start, finish           | a worker that comes after a crash | record TTL |
 | `<ns>:replies:<id>` | list         | workers, after unload   | the unload job          | a minute |
 | `<ns>:conversation:<model>:<id>` | hash | predict jobs   | predict jobs            | conversation TTL |
 | `<ns>:mq:*`         | Dramatiq's   | submit, Dramatiq        | Dramatiq                | until acknowledged |
@@ -59,6 +60,10 @@ class Keys:
 
     def worker(self, worker_id: str) -> str:
         return f"{self.namespace}:worker:{worker_id}"
+
+    def running(self, life: str) -> str:
+        """What one process of a worker runs; `warmlane.blame` says what a life is."""
+        return f"{self.namespace}:running:{life}"
 
     def replies(self, job_id: str) -> str:
         return f"{self.namespace}:replies:{job_id}"

@@ -7,7 +7,7 @@ Scripts lie in `lua/`; each is atomic and takes one round trip.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from warmlane import codec
 from warmlane.errors import WarmlaneError
@@ -67,20 +67,63 @@ class Submit(Op[bool]):
         return bool(reply)
 
 
+class Verdict(NamedTuple):
+    """What is to be done with a job: run, missing, final, cancelled, poison, or suspect: only where nothing else runs.
+
+    Attributes:
+        attempts: how often it was taken up, this time included when it is to be run.
+        crashes: how often its worker's process crashed with it.
+    """
+
+    word: str
+    attempts: int
+    crashes: int = 0
+
+
 @dataclass(frozen=True, slots=True)
-class Start(Op[tuple[str, int]]):
-    """Take a job up. The reply is a verdict (run, missing, final, cancelled, poison) and the number of attempts."""
+class Patience:
+    """How often a job may lose its worker.
+
+    Attributes:
+        attempts: it is taken up so often, whatever became of its workers.
+        crashes: so many crashes make it poison.
+        in_company: from then on it runs alone: it may be what gets its worker killed for its memory.
+    """
+
+    attempts: int = 5
+    crashes: int = 2
+    in_company: int = 2
+
+
+PATIENCE = Patience()
+
+
+@dataclass(frozen=True, slots=True)
+class Start(Op[Verdict]):
+    """Take a job up.
+
+    Attributes:
+        life: the process that runs it, as `warmlane.blame` asks after it.
+        alone: nothing else runs in that process.
+    """
 
     script = "start"
     job_id: str
     worker_id: str
-    max_attempts: int
+    life: str = ""
+    alone: bool = False
+    patience: Patience = PATIENCE
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
-        return [names.job(self.job_id)], [self.worker_id, self.max_attempts, QUEUED_TTL_S]
+        patience = self.patience
+        limits = [patience.attempts, patience.crashes, patience.in_company]
+        return (
+            [names.job(self.job_id), names.running(self.life)],
+            [self.job_id, self.worker_id, QUEUED_TTL_S, *limits, "1" if self.alone else ""],
+        )
 
-    def read(self, reply: Any) -> tuple[str, int]:
-        return reply[0].decode(), int(reply[1])
+    def read(self, reply: Any) -> Verdict:
+        return Verdict(reply[0].decode(), int(reply[1]), int(reply[2]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +132,7 @@ class Finish(Op[bool]):
 
     Attributes:
         broker_id: who holds the message, as Dramatiq counts it.
+        life: the process that ran it.
     """
 
     script = "finish"
@@ -97,6 +141,7 @@ class Finish(Op[bool]):
     result_ttl_s: int
     queue_name: str = ""
     broker_id: str = ""
+    life: str = ""
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         outcome = self.outcome
@@ -108,6 +153,7 @@ class Finish(Op[bool]):
                 names.acks(self.broker_id, self.queue_name),
                 names.messages(self.queue_name),
                 names.stream(self.job_id),
+                names.running(self.life),
             ],
             [
                 self.job_id,
