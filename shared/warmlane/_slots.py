@@ -26,11 +26,13 @@ class Slot:
 
     Attributes:
         told: the outcome will come to our inbox, or has come; False when the record has to be read first.
+        late_at: when the job's deadline passes, by the client's clock.
     """
 
     wake: Any
     told: bool = False
     outcome: Outcome | None = None
+    late_at: float | None = None
 
 
 class Slots:

@@ -1,4 +1,5 @@
 """What can be asked of the store: one frozen dataclass an operation, with the script it runs and how its reply reads.
+Those on queues are in `warmlane.lanes`.
 
 Operations are plain data. `warmlane.store` runs them on Redis, blocking or not; `warmlane.testing` runs them in memory.
 Scripts lie in `lua/`; each is atomic and takes one round trip.
@@ -10,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 from warmlane import codec
-from warmlane.errors import WarmlaneError
-from warmlane.keys import WORKER_TTL_S, Keys
-from warmlane.message import JobMessage
+from warmlane.errors import JobExpired, WarmlaneError
+from warmlane.keys import MANAGE_QUEUE, WORKER_TTL_S, Keys
 from warmlane.records import (
     Outcome,
     encode_error,
@@ -29,6 +29,8 @@ from warmlane.settings import QUEUED_TTL_S
 R = TypeVar("R")
 
 _WORKER_TTL_MS = int(WORKER_TTL_S * 1000)
+#: How a job ends that nobody took up before its deadline.
+_LATE = encode_error(JobExpired("the job's deadline passed while it waited; give it more time, or add workers"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +48,24 @@ class Op(Generic[R]):
 
 
 @dataclass(frozen=True, slots=True)
-class Submit(Op[bool]):
-    """Accept a job. The reply is False when the id is known already."""
+class Started:
+    """What the store says to a worker that takes a job up.
 
-    script = "submit"
-    message: JobMessage
-    inbox: str = ""
+    Attributes:
+        verdict: run, missing, final, cancelled, late or poison.
+        attempt: how often it was taken up, this time included; 0 where that does not matter.
+        left_s: seconds to its deadline; None without one.
+    """
 
-    def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
-        message, queue = self.message, self.message.queue_name
-        job = message.kwargs["job"]
-        record = ["kind", job.kind, "model", job.subject, "inboxes", self.inbox]
-        return (
-            [names.job(message.message_id), names.queue(queue), names.messages(queue)],
-            [names.bell, queue, message.options["redis_message_id"], message.encode(), QUEUED_TTL_S, *record],
-        )
-
-    def read(self, reply: Any) -> bool:
-        return bool(reply)
+    verdict: str
+    attempt: int
+    left_s: float | None = None
+    priority: str = "normal"
 
 
 @dataclass(frozen=True, slots=True)
-class Start(Op[tuple[str, int]]):
-    """Take a job up. The reply is a verdict (run, missing, final, cancelled, poison) and the number of attempts."""
+class Start(Op[Started]):
+    """Take a job up."""
 
     script = "start"
     job_id: str
@@ -78,8 +75,12 @@ class Start(Op[tuple[str, int]]):
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         return [names.job(self.job_id)], [self.worker_id, self.max_attempts, QUEUED_TTL_S]
 
-    def read(self, reply: Any) -> tuple[str, int]:
-        return reply[0].decode(), int(reply[1])
+    def read(self, reply: Any) -> Started:
+        verdict, attempt = reply[0].decode(), int(reply[1])
+        if verdict != "run":
+            return Started(verdict, attempt)
+        left, priority = reply[2], reply[3]
+        return Started(verdict, attempt, None if left is None else int(left) / 1000, (priority or b"normal").decode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ class Finish(Op[bool]):
                 names.result(self.job_id),
                 names.acks(self.broker_id, self.queue_name),
                 names.messages(self.queue_name),
+                names.bytes(self.queue_name),
             ],
             [
                 self.job_id,
@@ -143,8 +145,8 @@ class ReportProgress(Op[bool]):
 class Watch(Op[tuple[JobStatus, bytes | None] | None]):
     """Read a job and, while it is not final, ask for its outcome to be sent to an inbox.
 
-    The reply is None for an unknown job, else its status and its encoded result (None while there is none, or after
-    it has expired).
+    What waits past its deadline has expired, and is marked so. The reply is None for an unknown job, else its status
+    and its encoded result (None while there is none, or after it has expired).
     """
 
     script = "watch"
@@ -152,7 +154,7 @@ class Watch(Op[tuple[JobStatus, bytes | None] | None]):
     inbox: str = ""
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
-        return [names.job(self.job_id), names.result(self.job_id)], [self.inbox]
+        return [names.job(self.job_id), names.result(self.job_id)], [self.inbox, _LATE]
 
     def read(self, reply: Any) -> tuple[JobStatus, bytes | None] | None:
         if not reply:
@@ -186,7 +188,10 @@ class Beat(Op[None]):
     info: WorkerInfo
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
-        return [names.workers, names.worker(self.info.id)], [self.info.id, pack_worker(self.info), _WORKER_TTL_MS]
+        info = self.info
+        lanes = [names.lanes(queue) for queue in info.queues if queue != MANAGE_QUEUE]
+        serves = int(info.state == "ready")
+        return [names.workers, names.worker(info.id), *lanes], [info.id, pack_worker(info), _WORKER_TTL_MS, serves]
 
     def read(self, reply: Any) -> None:
         return None

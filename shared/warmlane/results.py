@@ -195,6 +195,7 @@ class JobStatus:
     Attributes:
         attempts: every time a worker took it, oldest first; more than one after a worker died with it.
         error: `{"code", "message", "details"}` of a job that did not succeed.
+        deadline: when it is too late for an answer.
     """
 
     id: str
@@ -208,6 +209,9 @@ class JobStatus:
     attempts: tuple[Attempt, ...]
     cancel_requested: bool
     error: Mapping[str, Any] | None
+    priority: str = "normal"
+    pool: str = "default"
+    deadline: float | None = None
 
     @property
     def worker(self) -> str | None:
@@ -227,6 +231,9 @@ class JobStatus:
             "progress": {"fraction": self.progress.fraction, "phase": self.progress.phase},
             "attempts": [{"worker": attempt.worker, "started": attempt.started} for attempt in self.attempts],
             "cancel_requested": self.cancel_requested,
+            "priority": self.priority,
+            "pool": self.pool,
+            "deadline": self.deadline,
             "error": dict(self.error) if self.error is not None else None,
         }
 
@@ -258,6 +265,7 @@ class WorkerInfo:
     budget_bytes: int
     queues: tuple[str, ...]
     models: tuple[WarmModel, ...]
+    pool: str = "default"
 
 
 @dataclass(frozen=True, slots=True)

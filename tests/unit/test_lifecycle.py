@@ -10,7 +10,8 @@ import pytest
 from warmlane import codec
 from warmlane.errors import CodecError, InputTooLong, JobExpired, ServerUnreachable
 from warmlane.jobs import LoadJob, PredictJob, SaveJob
-from warmlane.ops import Finish, ReportProgress, Start
+from warmlane.keys import queue_of
+from warmlane.ops import Finish, ReportProgress, Start, Started
 from warmlane.records import Outcome
 from warmlane.results import State
 from warmlane_workers.lifecycle import MAX_ATTEMPTS, REPORT_S, JobContext, Lifecycle
@@ -43,7 +44,7 @@ class Store:
         if self.away:
             self.away -= 1
             raise ServerUnreachable("no Redis answers")
-        return self.verdict if isinstance(op, Start) else self.cancel
+        return Started(*self.verdict) if isinstance(op, Start) else self.cancel
 
     @property
     def finished(self) -> list[Finish]:
@@ -73,7 +74,7 @@ class Life:
         self.settled.append((queue, message_id))
 
     def work(self, job: Any = PREDICT) -> Outcome:
-        self.lifecycle.work(JOB_ID, job)
+        self.lifecycle.work(queue_of(job.kind), JOB_ID, job)
         return self.store.outcome
 
 
@@ -173,7 +174,7 @@ def test_a_passed_deadline_is_a_state_of_its_own() -> None:
 def test_a_job_with_nothing_left_to_do_is_not_run_and_not_committed(verdict: str) -> None:
     """A redelivered message of a job that has ended, or whose record is gone, is left to be acknowledged."""
     life = Life(never, Store((verdict, 0)))
-    life.lifecycle.work(JOB_ID, PREDICT)
+    life.lifecycle.work("predict", JOB_ID, PREDICT)
     assert life.store.finished == []
     assert life.settled == []
 
@@ -255,7 +256,7 @@ def test_a_commit_insists_until_the_server_is_back() -> None:
         return "done"
 
     life = Life(handler, store)
-    life.lifecycle.work(JOB_ID, PREDICT)
+    life.lifecycle.work("predict", JOB_ID, PREDICT)
     assert [type(op) for op in store.ops] == [Start, Finish, Finish, Finish, Finish]
     assert len({id(op) for op in store.finished}) == 1
     assert life.settled == [("predict", JOB_ID)]

@@ -25,6 +25,7 @@ _FLAGS = {
     "--store-cache": ("WARMLANE_STORE_CACHE", "DIR", "where copies of a URL's store lie"),
     "--source-roots": ("WARMLANE_SOURCE_ROOTS", "DIR[:DIR…]", "where saves may read local sources (here)"),
     "--queues": ("WARMLANE_QUEUES", "NAMES", "queues to serve (predict,manage)"),
+    "--pool": ("WARMLANE_POOL", "NAME", "the pool that these workers are of (default)"),
     "--threads": ("WARMLANE_THREADS", "N", "jobs taken at a time by each worker (64)"),
     "--cache-bytes": ("WARMLANE_CACHE_BYTES", "N", "budget of the warm cache (half of the RAM, 0.8 of a GPU)"),
     "--batch-tokens": ("WARMLANE_BATCH_TOKENS", "N", "padded tokens in a batch (512 on a CPU, 16384 on a GPU)"),

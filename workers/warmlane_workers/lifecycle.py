@@ -8,6 +8,7 @@ tried until the server is there.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import traceback
@@ -20,14 +21,14 @@ from warmlane.errors import (
     ConfigurationError,
     InternalError,
     JobCancelled,
+    JobExpired,
     PayloadTooLarge,
     PoisonJob,
     ServerUnreachable,
     WarmlaneError,
 )
 from warmlane.jobs import Job
-from warmlane.keys import QUEUE_OF_KIND
-from warmlane.ops import Finish, Op, ReportProgress, Start
+from warmlane.ops import Finish, Op, ReportProgress, Start, Started
 from warmlane.records import Outcome
 from warmlane.results import Progress, State
 from warmlane.store import RedisStore
@@ -45,11 +46,22 @@ REPORT_S = 0.5
 
 
 class JobContext:
-    """What a handler knows of the job that it runs: its id, which attempt this is, and how to report."""
+    """What a handler knows of the job that it runs: its id, which attempt this is, and how to report.
 
-    def __init__(self, store: RedisStore, job_id: str, attempt: int) -> None:
+    Args:
+        left_s: seconds to the job's deadline; None without one.
+
+    Attributes:
+        late_at: when its deadline passes, by `time.monotonic`; infinite without one.
+    """
+
+    def __init__(
+        self, store: RedisStore, job_id: str, attempt: int, *, left_s: float | None = None, priority: str = "normal"
+    ) -> None:
         self.job_id = job_id
         self.attempt = attempt
+        self.priority = priority
+        self.late_at = math.inf if left_s is None else time.monotonic() + left_s
         self._store = store
         self._phase = ""
         self._next = 0.0
@@ -59,8 +71,11 @@ class JobContext:
 
         Raises:
             JobCancelled: somebody wants it cancelled.
+            JobExpired: its deadline has passed.
         """
         now = time.monotonic()
+        if now >= self.late_at:
+            raise late(self.job_id)
         kind = phase.partition(" ")[0]
         if kind == self._phase and now < self._next:
             return
@@ -87,6 +102,11 @@ class JobContext:
         except WarmlaneError as exc:
             logger.warning("progress is lost: %s", exc, extra={"action": "progress_lost", "job_id": self.job_id})
             return False
+
+
+def late(job_id: str) -> JobExpired:
+    """How a job ends that is too late."""
+    return JobExpired(f"the deadline of job {job_id} passed before it was answered", id=job_id)
 
 
 Handler = Callable[[Any, JobContext], Any]
@@ -123,27 +143,35 @@ class Lifecycle:
         """Jobs that are running now."""
         return self._running
 
-    def work(self, job_id: str, job: Job) -> None:
-        """Take a job up, run it and commit its outcome. Its message is settled on return, or may be acknowledged."""
-        verdict, attempt = self._insist(Start(job_id, self._worker_id, MAX_ATTEMPTS))
-        if verdict in ("missing", "final"):
+    def work(self, queue: str, job_id: str, job: Job) -> None:
+        """Take a job up, run it and commit its outcome. Its message is settled on return, or may be acknowledged.
+
+        Args:
+            queue: the one that its message came from.
+        """
+        started = self._insist(Start(job_id, self._worker_id, MAX_ATTEMPTS))
+        if started.verdict in ("missing", "final"):
             return
-        if verdict == "cancelled":
+        if started.verdict == "cancelled":
             outcome = Outcome.failed(JobCancelled(f"job {job_id} was cancelled", id=job_id))
-        elif verdict == "poison":
-            message = f"job {job_id} lost its worker {attempt} times and is not tried again"
+        elif started.verdict == "late":
+            outcome = Outcome.failed(late(job_id))
+        elif started.verdict == "poison":
+            message = f"job {job_id} lost its worker {started.attempt} times and is not tried again"
             outcome = Outcome.failed(PoisonJob(message, id=job_id))
         else:
             with self._lock:
                 self._running += 1
             try:
-                outcome = self._run(job, JobContext(self._store, job_id, attempt))
+                outcome = self._run(job, self._context(job_id, started))
             finally:
                 with self._lock:
                     self._running -= 1
-        queue = QUEUE_OF_KIND[job.kind]
         self._insist(Finish(job_id, outcome, self._result_ttl_s, queue, self._worker_id))
         self._on_settled(queue, job_id)
+
+    def _context(self, job_id: str, started: Started) -> JobContext:
+        return JobContext(self._store, job_id, started.attempt, left_s=started.left_s, priority=started.priority)
 
     def fail(self, job_id: str, error: WarmlaneError) -> None:
         """Commit an error of a job whose message is dealt with already."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from warmlane.errors import ConfigurationError
-from warmlane.keys import QUEUES
+from warmlane.keys import DEFAULT_POOL, QUEUES
+from warmlane.model import NAME
 from warmlane.settings import Settings, number
 
 #: How long a conversation waits for its next turn, in seconds.
@@ -28,6 +29,7 @@ class WorkerSettings:
         source_roots: directories from which saves and rows may read local files (`WARMLANE_SOURCE_ROOTS`).
         threads: jobs taken at a time; they wait, so they are what a batch is made of (`WARMLANE_THREADS`).
         queues: which queues to serve (`WARMLANE_QUEUES`).
+        pool: the name of the workers that it is one of; jobs may name it (`WARMLANE_POOL`).
         cache_bytes: budget of the warm cache; 0 means a share of the device's memory (`WARMLANE_CACHE_BYTES`).
         batch_tokens: padded tokens in a batch; 0 means the device's default (`WARMLANE_BATCH_TOKENS`).
         trust_remote_code: whether custom code of models may run here at all (`WARMLANE_TRUST_REMOTE_CODE`); a job has
@@ -44,6 +46,7 @@ class WorkerSettings:
     device: str = "cpu"
     threads: int = 64
     queues: tuple[str, ...] = field(default=QUEUES)
+    pool: str = DEFAULT_POOL
     cache_bytes: int = 0
     batch_tokens: int = 0
     trust_remote_code: bool = False
@@ -68,6 +71,7 @@ class WorkerSettings:
             "source_roots": tuple(Path(root).expanduser().resolve() for root in roots.split(":") if root),
             "threads": _whole(env, "WARMLANE_THREADS", 64, minimum=1),
             "queues": tuple(env["WARMLANE_QUEUES"].split(",")) if env.get("WARMLANE_QUEUES") else QUEUES,
+            "pool": env.get("WARMLANE_POOL") or DEFAULT_POOL,
             "cache_bytes": _whole(env, "WARMLANE_CACHE_BYTES", 0),
             "batch_tokens": _whole(env, "WARMLANE_BATCH_TOKENS", 0),
             "trust_remote_code": _flag(env, "WARMLANE_TRUST_REMOTE_CODE"),
@@ -79,6 +83,8 @@ class WorkerSettings:
         unknown = set(values["queues"]) - set(QUEUES)
         if unknown:
             raise ConfigurationError(f"queues: {', '.join(sorted(unknown))}: choose from {', '.join(QUEUES)}")
+        if not NAME.fullmatch(values["pool"]):
+            raise ConfigurationError("WARMLANE_POOL: use a-z, 0-9, '.', '_' and '-', the first a letter or digit")
         return cls(**values)
 
 
