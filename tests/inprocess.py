@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from warmlane.jobs import PredictJob
+from warmlane.stream import AppendText, Piece
 from warmlane_workers.engine import device
 from warmlane_workers.engine.engine import Engine
 from warmlane_workers.flavor import save_model
@@ -18,11 +19,22 @@ from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.modelstore import ModelStore
 
 
-class _Records:
-    """A store that nobody reads: jobs report into it and are never cancelled."""
+class Records:
+    """A store that no client reads: jobs report into it.
+
+    Attributes:
+        pieces: what a streaming job has told, in order.
+        cancel_at: a job is cancelled when it has told so many pieces; None: never.
+    """
+
+    def __init__(self, cancel_at: int | None = None) -> None:
+        self.pieces: list[Piece] = []
+        self.cancel_at = cancel_at
 
     def run(self, op: Any) -> bool:
-        return False
+        if isinstance(op, AppendText):
+            self.pieces.append(op.piece)
+        return self.cancel_at is not None and len(self.pieces) >= self.cancel_at
 
 
 class Served:
@@ -69,7 +81,11 @@ class Served:
 
     def answer(self, job: PredictJob) -> Any:
         """What a predict job answers."""
-        return self._engine.predict(job, JobContext(_Records(), "0" * 32, 1))  # type: ignore[arg-type]
+        return self.told(job, Records())
+
+    def told(self, job: PredictJob, records: Records) -> Any:
+        """The same, with what the job told meanwhile left in `records`."""
+        return self._engine.predict(job, JobContext(records, "0" * 32, 1))  # type: ignore[arg-type]
 
     def at_once(self, name: str, jobs: Sequence[Any], **params: Any) -> list[Any]:
         """The jobs' results, in order; all are sent together, so that their rows meet in batches."""

@@ -30,7 +30,7 @@ from transformers import (
 
 #: Most tokens that a tiny model reads.
 POSITIONS = 64
-_WORDS = tuple(
+WORDS = tuple(
     "the a cat dog bird tree river stone sat ran saw ate made took small big old new red blue good bad very quite "  # noqa: SIM905 - sixty quotes
     "and or but then never always on in under over with without house road night morning great awful film book".split()
 )
@@ -39,7 +39,7 @@ _WORDS = tuple(
 def texts(count: int, longest: int = 40, seed: int = 0) -> list[str]:
     """Texts of 1 to `longest` words, most of them short."""
     pick = random.Random(seed)
-    return [" ".join(pick.choices(_WORDS, k=1 + int((longest - 1) * pick.random() ** 3))) for _ in range(count)]
+    return [" ".join(pick.choices(WORDS, k=1 + int((longest - 1) * pick.random() ** 3))) for _ in range(count)]
 
 
 def word_tokenizer() -> PreTrainedTokenizerFast:
@@ -47,7 +47,7 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
     letters = [mark + letter for letter in string.ascii_lowercase for mark in ("", "##")]
     # Given and not trained: the trainer numbers pieces of equal count by chance.
-    pieces = dict.fromkeys((*special, *_WORDS, *letters, *string.punctuation))
+    pieces = dict.fromkeys((*special, *WORDS, *letters, *string.punctuation))
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()

@@ -32,6 +32,7 @@ class Requests(Generic[J]):
         trust_remote_code: bool = False,
         output: str | None = None,
         on_error: str = "job",
+        stream: bool = False,
         **options: Unpack[JobOptions],
     ) -> J:
         """Answer `inputs` (one row, or a list of rows) with a model.
@@ -46,6 +47,7 @@ class Requests(Generic[J]):
                 arrays. Default: the guide's shape where it has one for the task, else native.
             on_error: "job" fails the job with the first row that cannot be answered, and names it; "row" answers that
                 row with `{"error": {"code", "message", "details"}}` and the others as ever.
+            stream: tell the text of the answer to one row while it is generated: iterate the handle for its pieces.
 
         The result has one output a row, in order: a `Table` (label, score) for classification, a list of str for
         generation, an ndarray for the features of one text and a list of ndarrays for a list of texts.
@@ -62,6 +64,7 @@ class Requests(Generic[J]):
                 trust_remote_code=trust_remote_code,
                 output=output,
                 on_error=on_error,
+                stream=stream,
             ),
             **options,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from warmlane import jobs
@@ -27,12 +27,18 @@ class Slot:
     Attributes:
         told: the outcome will come to our inbox, or has come; False when the record has to be read first.
         late_at: when the job's deadline passes, by the client's clock.
+        followers: slots of their own for those who read the job's text as it grows; they are only woken.
     """
 
     wake: Any
     told: bool = False
     outcome: Outcome | None = None
     late_at: float | None = None
+    followers: weakref.WeakSet[Slot] = field(default_factory=weakref.WeakSet, repr=False)
+
+    def ring(self) -> None:
+        for slot in (self, *self.followers):
+            slot.wake.set()
 
 
 class Slots:
@@ -51,6 +57,13 @@ class Slots:
                 slot = self._open[job_id] = Slot(self._new_event())
             return slot
 
+    def follow(self, slot: Slot) -> Slot:
+        """A slot that is woken with another, for as long as both are held."""
+        follower = Slot(self._new_event())
+        with self._lock:
+            slot.followers.add(follower)
+        return follower
+
     def deliver(self, event: bytes) -> None:
         """An event arrived at the inbox. One that cannot be read may have been for anybody."""
         try:
@@ -60,17 +73,16 @@ class Slots:
             return
         with self._lock:
             slot = self._open.get(job_id)
-        if slot is not None:
-            slot.outcome = outcome
-            slot.wake.set()
+            if slot is not None:
+                slot.outcome = outcome or slot.outcome
+                slot.ring()
 
     def doubt(self) -> None:
         """The inbox was deaf for a while: everybody who waits has to read the record again."""
         with self._lock:
-            slots = list(self._open.values())
-        for slot in slots:
-            slot.told = False
-            slot.wake.set()
+            for slot in list(self._open.values()):
+                slot.told = False
+                slot.ring()
 
 
 @dataclass(frozen=True, slots=True)

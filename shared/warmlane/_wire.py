@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from warmlane import codec, errors
 from warmlane._slots import Pause, Slot, Slots
 from warmlane.errors import (
+    InvalidInput,
     JobCancelled,
     JobNotFound,
     ModelNotFound,
@@ -35,6 +36,7 @@ from warmlane.results import JobStatus, ModelInfo, State, WorkerInfo
 from warmlane.routing import ANYWHERE, route
 from warmlane.settings import Settings
 from warmlane.signature import check_inputs, check_params
+from warmlane.stream import Followed, Given, ReadText, interrupted
 
 T = TypeVar("T")
 
@@ -48,6 +50,20 @@ DEADLINE_SLACK_S = 0.02
 REGISTRY_TTL_S = 1.0
 
 Flow = Generator[Op[Any] | Pause, Any, T]
+
+
+@dataclass(frozen=True)
+class Following:
+    """One reader of a job's text.
+
+    Attributes:
+        slot: woken when there is more.
+        deadline: by the wire's clock.
+    """
+
+    given: Given
+    slot: Slot
+    deadline: float | None
 
 
 @dataclass
@@ -172,6 +188,39 @@ class Wire:
     def _until_late(self, slot: Slot) -> float:
         return math.inf if slot.late_at is None else max(0.0, slot.late_at - self.clock()) + DEADLINE_SLACK_S
 
+    def follow(self, job_id: str, slot: Slot, timeout: float | None) -> Following:
+        """The beginning of a job's text, for `piece`."""
+        return Following(Given(job_id), slot, None if timeout is None else self.clock() + timeout)
+
+    def piece(self, text: Following) -> Flow[str]:
+        """What comes next of a job's text; "" at its end.
+
+        Raises:
+            InvalidInput, StreamInterrupted, ResultTimeout, JobNotFound, ResultExpired, JobCancelled, ServerUnreachable,
+            or the job's own error.
+        """
+        given = text.given
+        while True:
+            text.slot.wake.clear()
+            found = yield ReadText(given.job_id, given.cursor, self.slots.id)
+            if found is None:
+                raise _not_found(given.job_id)
+            new = given.take(found)
+            if new:
+                return new
+            if not found.streams:
+                raise InvalidInput(
+                    f"job {given.job_id} tells no text; ask for it with predict(..., stream=True), or for `result()`",
+                    field="stream",
+                )
+            if found.status.state.final:
+                _check_whole(given, found)
+                return ""
+            left = RECHECK_S if text.deadline is None else text.deadline - self.clock()
+            if left <= 0:
+                raise ResultTimeout(f"the text of job {given.job_id} has no end yet; it goes on", id=given.job_id)
+            yield Pause(text.slot, min(left, RECHECK_S))
+
     def status(self, job_id: str) -> Flow[JobStatus]:
         """A job's record.
 
@@ -236,6 +285,24 @@ def _not_found(job_id: str) -> JobNotFound:
     return JobNotFound(f"no job {job_id}: it never was, or its record has expired", id=job_id)
 
 
+def _check_whole(given: Given, found: Followed) -> None:
+    """Whether a job that has ended was told to its end.
+
+    Raises:
+        ResultExpired, StreamInterrupted, or what the job failed with.
+    """
+    if found.status.error is not None:
+        raise errors.from_dict(found.status.error)
+    if not found.kept:
+        raise _expired(given.job_id)
+    if not given.whole:
+        raise interrupted(given.job_id)
+
+
+def _expired(job_id: str) -> ResultExpired:
+    return ResultExpired(f"the result of job {job_id} has expired; enqueue the job again", id=job_id)
+
+
 def _read_outcome(job_id: str, found: tuple[JobStatus, bytes | None] | None) -> Outcome | None:
     """The outcome in a job's record; None while it goes on."""
     if found is None:
@@ -244,5 +311,5 @@ def _read_outcome(job_id: str, found: tuple[JobStatus, bytes | None] | None) -> 
     if not status.state.final:
         return None
     if status.state is State.SUCCEEDED and result is None:
-        raise ResultExpired(f"the result of job {job_id} has expired; enqueue the job again", id=job_id)
+        raise _expired(job_id)
     return Outcome(status.state, result, status.error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 
@@ -19,6 +19,7 @@ from warmlane.lanes import Submit
 from warmlane.ops import Op, Watch
 from warmlane.results import JobStatus, ModelInfo, Progress, State, WorkerInfo
 from warmlane.settings import Settings
+from warmlane.stream import ReadText
 
 if TYPE_CHECKING:
     import redis.asyncio.client
@@ -141,6 +142,17 @@ class AsyncJob:
         await self._accepted()
         return await self._client._drive(self._client._wire.result(self.id, self._slot, timeout))
 
+    async def stream(self, timeout: float | None = None) -> AsyncIterator[str]:
+        """As `Job.stream`."""
+        await self._accepted()
+        slot = self._client._transport.slots.follow(self._slot)
+        text = self._client._wire.follow(self.id, slot, timeout)
+        while piece := await self._client._drive(self._client._wire.piece(text)):
+            yield piece
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self.stream()
+
     async def cancel(self) -> State:
         """As `Job.cancel`."""
         await self._accepted()
@@ -166,7 +178,7 @@ class AsyncRedisTransport:
         self._stopped = False
 
     async def run(self, op: Op[R]) -> R:
-        if isinstance(op, Submit | Watch) and op.inbox:
+        if isinstance(op, Submit | Watch | ReadText) and op.inbox:
             await self._listen()  # before anybody is asked to tell us of an end, so that it cannot be missed
         return await self._store.run(op)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 
@@ -19,6 +20,7 @@ from warmlane.lanes import Submit
 from warmlane.ops import Op, Watch
 from warmlane.results import JobStatus, ModelInfo, Progress, State, WorkerInfo
 from warmlane.settings import Settings
+from warmlane.stream import ReadText
 
 if TYPE_CHECKING:
     import redis
@@ -153,6 +155,28 @@ class Job:
         """
         return self._client._drive(self._client._wire.result(self.id, self._slot, timeout))
 
+    def stream(self, timeout: float | None = None) -> Iterator[str]:
+        """The text of the answer as it is generated, in pieces, from its beginning: of a job with `stream=True`.
+
+        Put together they are the text of the result. Any number of readers may follow a job, also when it is done.
+
+        Args:
+            timeout: seconds for all of it; None waits as long as the server is there.
+
+        Raises:
+            InvalidInput: the job was not asked to stream.
+            StreamInterrupted: the job was done again and says something else now; its result is whole.
+            ResultTimeout: not done in time; the job goes on.
+            JobCancelled, JobNotFound, ResultExpired, ServerUnreachable, or the error that the job failed with.
+        """
+        slot = self._client._transport.slots.follow(self._slot)
+        text = self._client._wire.follow(self.id, slot, timeout)
+        while piece := self._client._drive(self._client._wire.piece(text)):
+            yield piece
+
+    def __iter__(self) -> Iterator[str]:
+        return self.stream()
+
     def cancel(self) -> State:
         """Ask for an end: at once while it waits, at the next safe point while it runs. Returns the state after."""
         return self._client._drive(self._client._wire.cancel(self.id))
@@ -173,7 +197,7 @@ class RedisTransport:
         self._inbox: _Inbox | None = None
 
     def run(self, op: Op[R]) -> R:
-        if isinstance(op, Submit | Watch) and op.inbox:
+        if isinstance(op, Submit | Watch | ReadText) and op.inbox:
             self._listen()  # before anybody is asked to tell us of an end, so that it cannot be missed
         return self._store.run(op)
 

@@ -47,7 +47,8 @@
     │   ├── StoreError              the model store cannot be written or read                (retry helps)
     │   └── HubUnavailable          the model hub does not answer                            (retry helps)
     ├── DeviceError                 the device could not do it
-    │   └── CacheFull               the model does not fit beside the models in use          (retry helps)
+    │   ├── CacheFull               the model does not fit beside the models in use          (retry helps)
+    │   └── OutOfMemory             the device's memory was full, also after all that is idle had left it
     ├── JobError
     │   ├── JobNotFound             no job has that id
     │   ├── ResultExpired           the job ended, its result is gone
@@ -55,6 +56,7 @@
     │   ├── JobCancelled            somebody cancelled it
     │   ├── JobExpired              its deadline passed before it was done
     │   ├── ConversationMoved       another job took the conversation's turn meanwhile       (retry helps)
+    │   ├── StreamInterrupted       a text was begun again, and does not go on from what was given of it
     │   └── PoisonJob               it took its worker down too often
     └── InternalError               a bug, or an exception of a library that nobody translated
 
@@ -284,6 +286,10 @@ class CacheFull(DeviceError):
     retryable = True
 
 
+class OutOfMemory(DeviceError):
+    code = "out_of_memory"
+
+
 class JobError(WarmlaneError):
     code = "job_error"
 
@@ -312,6 +318,10 @@ class JobExpired(JobError):
 class ConversationMoved(JobError):
     code = "conversation_moved"
     retryable = True
+
+
+class StreamInterrupted(JobError):
+    code = "stream_interrupted"
 
 
 class PoisonJob(JobError):

@@ -4,6 +4,7 @@
 |---------------------|--------------|-------------------------|-------------------------|-----------|
 | `<ns>:job:<id>`     | hash         | submit, start, finish   | watch, status           | result TTL twice over |
 | `<ns>:result:<id>`  | string       | finish                  | watch                   | result TTL |
+| `<ns>:stream:<id>`  | stream       | predict jobs, finish    | those who follow a job  | result TTL |
 | `<ns>:models`       | hash         | manage jobs, a worker's start | client              | for ever (from the store) |
 | `<ns>:workers`      | sorted set   | heartbeat               | client, unload          | pruned by readers' clock |
 | `<ns>:lanes:<queue>` | sorted set  | heartbeat, rehome       | submit                  | pruned by rehome |
@@ -15,7 +16,7 @@
 | `<ns>:mq:*`         | Dramatiq's   | submit, Dramatiq        | take, Dramatiq          | until acknowledged |
 | `<ns>:mq:<queue>@<worker>` | list  | submit                  | take, rehome            | until taken |
 | `<ns>:mq:<queue>.bytes` | string    | submit, finish          | submit                  | for ever |
-| `<ns>:inbox:<id>`   | channel      | finish                  | one client process      | - |
+| `<ns>:inbox:<id>`   | channel      | finish, predict jobs    | one client process      | - |
 | `<ns>:bell:<queue>` | channel      | submit, rehome          | every worker            | - |
 | `<ns>:bell:<queue>@<worker>` | channel | submit              | one worker              | - |
 | `<ns>:control`      | channel      | the unload job          | every worker            | - |
@@ -77,6 +78,9 @@ class Keys:
 
     def result(self, job_id: str) -> str:
         return f"{self.namespace}:result:{job_id}"
+
+    def stream(self, job_id: str) -> str:
+        return f"{self.namespace}:stream:{job_id}"
 
     def worker(self, worker_id: str) -> str:
         return f"{self.namespace}:worker:{worker_id}"

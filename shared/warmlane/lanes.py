@@ -87,6 +87,8 @@ class Submit(Op[bool]):
         """What the job's record says from the beginning: fields and values."""
         options = self.options
         said: list[Any] = ["kind", job.kind, "model", job.subject, "inboxes", self.inbox, "priority", options.priority]
+        if getattr(job, "stream", False):
+            said += ["stream", "1"]
         if options.pool != AS_EVER.pool:
             said += ["pool", options.pool]
         if options.result_ttl is not None:

@@ -101,23 +101,24 @@ class Finish(Op[bool]):
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         outcome = self.outcome
         error = codec.encode("error", dict(outcome.error)) if outcome.error is not None else b""
-        result = outcome.result if outcome.result is not None else b""
         return (
             [
                 names.job(self.job_id),
                 names.result(self.job_id),
                 names.acks(self.broker_id, self.queue_name),
                 names.messages(self.queue_name),
+                names.stream(self.job_id),
                 names.bytes(self.queue_name),
             ],
             [
                 self.job_id,
                 outcome.state.value,
-                result,
+                outcome.result or b"",
                 error,
                 self.result_ttl_s,
                 outcome.event(self.job_id),
                 names.inbox(""),
+                " ".join(map(str, outcome.truncated)),
             ],
         )
 

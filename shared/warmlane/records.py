@@ -17,15 +17,22 @@ from warmlane.results import Attempt, JobStatus, ModelInfo, Progress, State, War
 
 #: A result up to this size travels inside the event that says it is there; a larger one is fetched.
 INLINE_RESULT_BYTES = 16 * 1024
+#: What an event has in the place of a state when a job goes on and its text has grown.
+_TEXT = "TEXT"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job ended: its state, and its encoded result or its error. `result` is None when it has to be fetched."""
+    """How a job ended: its state, and its encoded result or its error. `result` is None when it has to be fetched.
+
+    Attributes:
+        truncated: rows that were cut, as `JobStatus` has them; kept in the record, and no part of the event.
+    """
 
     state: State
     result: bytes | None = field(default=None, repr=False)
     error: Mapping[str, Any] | None = None
+    truncated: tuple[int, ...] = ()
 
     @classmethod
     def failed(cls, error: WarmlaneError, travelled: Mapping[str, Any] | None = None) -> Outcome:
@@ -47,20 +54,27 @@ class Outcome:
         return codec.encode("event", {"id": job_id, "state": self.state.value, "result": result, "error": self.error})
 
     @classmethod
-    def from_event(cls, data: bytes) -> tuple[str, Outcome]:
-        """The job's id and its outcome.
+    def from_event(cls, data: bytes) -> tuple[str, Outcome | None]:
+        """The job's id and its outcome; None: its text has grown.
 
         Raises:
             CodecError: not an event.
         """
         with _reading("event"):
             body = _fields("event", data)
+            if body["state"] == _TEXT and isinstance(body["id"], str):
+                return body["id"], None
             job_id, state, result, error = body["id"], State(body["state"]), body["result"], body["error"]
             if not (isinstance(job_id, str) and isinstance(result, bytes | None) and isinstance(error, dict | None)):
                 raise TypeError
             if not state.final:
                 raise ValueError
         return job_id, cls(state, result, error)
+
+
+def text_event(job_id: str) -> bytes:
+    """The news that a job's text has grown. Older clients do not know it, and read the record."""
+    return codec.encode("event", {"id": job_id, "state": _TEXT})
 
 
 @contextlib.contextmanager
@@ -115,6 +129,7 @@ def read_status(job_id: str, flat: Sequence[bytes]) -> JobStatus:
         attempts=tuple(attempts),
         cancel_requested="cancel" in record,
         error=read_error(record["error"]) if "error" in record else None,
+        truncated=tuple(int(number) for number in record.get("truncated", b"").split()),
         priority=record.get("priority", b"normal").decode(),
         pool=record.get("pool", DEFAULT_POOL.encode()).decode(),
         deadline=seconds("deadline"),

@@ -195,6 +195,7 @@ class JobStatus:
     Attributes:
         attempts: every time a worker took it, oldest first; more than one after a worker died with it.
         error: `{"code", "message", "details"}` of a job that did not succeed.
+        truncated: the numbers of the rows, from 0, of which the answer has not read all: too long, and cut.
         deadline: when it is too late for an answer.
     """
 
@@ -209,6 +210,7 @@ class JobStatus:
     attempts: tuple[Attempt, ...]
     cancel_requested: bool
     error: Mapping[str, Any] | None
+    truncated: tuple[int, ...] = ()
     priority: str = "normal"
     pool: str = "default"
     deadline: float | None = None
@@ -235,6 +237,7 @@ class JobStatus:
             "pool": self.pool,
             "deadline": self.deadline,
             "error": dict(self.error) if self.error is not None else None,
+            "truncated": list(self.truncated),
         }
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.fleet import ROOT, SHARED, Fleet, minilm
+from warmlane_workers.mlmodel import Artifact
 
 #: Each example that needs a worker, and the weights that it runs on here.
 EXAMPLES = {
     "similarity.py": minilm(),
+    "embeddings.py": minilm(),
     "fan_out.py": minilm(),
     "story.py": SHARED / "models" / "stories15m",
     "transcribe.py": SHARED / "models" / "whisper-tiny.en",
@@ -24,8 +26,10 @@ ARGUMENTS = {"transcribe.py": [SHARED / "data" / "jfk.wav"], "name_picture.py": 
 
 
 def run(fleet: Fleet, *command: str) -> str:
+    # Threads of an example that trains would wait for each other wherever others use the cores: twenty times as long.
+    env = {**fleet.env, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, *command], env=fleet.env, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, *command], env=env, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -53,11 +57,28 @@ def test_an_example_runs(warm_fleet: Fleet, name: str) -> None:
     output = run(warm_fleet, f"examples/{name}", "--model", str(EXAMPLES[name]), *arguments)
     assert {
         "similarity.py": "is nearest to: A kitten naps in the sun by the window.",
+        "embeddings.py": " 0.33  Grandma's apple pie: less sugar, more cinnamon.\n 0.11  The boiler",
         "fan_out.py": "256 texts,",
         "story.py": "Once upon a time, there was a little girl named Lily.",
         "transcribe.py": "ask not what your country can do for you, ask what you can do for your country.",
         "name_picture.py": "%  Egyptian cat",
     }[name] in output
+
+
+def test_a_classifier_and_its_lora_twin_are_trained_and_served(warm_fleet: Fleet) -> None:
+    """Both are right on more than nine in ten sentences that they have not seen; the twin's artifact is an adapter that
+    refers to its base."""
+    directory = warm_fleet.home / "sentiment-models"
+    output = run(warm_fleet, "examples/sentiment.py", "--model", str(minilm()), "--directory", str(directory))
+    right = dict(re.findall(r"^(\S+): (\d+\.\d)% of 168 held-out sentences are right$", output, flags=re.MULTILINE))
+    assert right.keys() == {"sentiment", "sentiment-lora"}
+    assert all(float(share) > 90 for share in right.values()), output
+    twin = directory / "sentiment-lora"
+    assert Artifact.read(twin).base_path == str(directory / "base")
+    assert [path.relative_to(twin).as_posix() for path in twin.rglob("*.safetensors")] == [
+        "peft/adapter_model.safetensors"
+    ]
+    assert sum(path.stat().st_size for path in twin.rglob("*") if path.is_file()) < 2_000_000
 
 
 def test_the_example_of_an_application_s_tests_passes() -> None:

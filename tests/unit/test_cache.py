@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from warmlane.errors import CacheFull, HubUnavailable
-from warmlane_workers.engine.cache import WarmCache
+from warmlane_workers.engine.cache import Room, WarmCache
 
 #: Longer than any step here takes; a test that waits so long has failed.
 LIMIT_S = 10
@@ -34,14 +34,14 @@ class Shelf:
     def __init__(self, budget: int) -> None:
         self.freed: list[str] = []
         self.changes = 0
-        self.cache: WarmCache[str, str] = WarmCache(budget, self.freed.append, self._changed, Clock(), 0.05)
+        self.cache: WarmCache[str, str] = WarmCache(budget, self.freed.append, self._changed, Clock(), 0.05, 0.01)
 
     def _changed(self) -> None:
         self.changes += 1
 
     def use(self, key: str, size: int = 1, *, pin: bool = False) -> None:
         """Load a key if need be, and let it go again."""
-        with self.cache.lease(key, lambda: (key.upper(), size), pin=pin):
+        with self.cache.lease(key, lambda room: (key.upper(), size), pin=pin):
             pass
 
     @property
@@ -65,10 +65,10 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def test_a_loaded_model_is_not_loaded_again() -> None:
     """A second lease of a key gives the same entry and calls no loader."""
     shelf = Shelf(10)
-    with shelf.cache.lease("a", lambda: ("A", 4)) as first:
+    with shelf.cache.lease("a", lambda room: ("A", 4)) as first:
         assert (first.value, first.bytes) == ("A", 4)
 
-    def refuse() -> tuple[str, int]:
+    def refuse(room: Room) -> tuple[str, int]:
         raise AssertionError("loaded twice")
 
     with shelf.cache.lease("a", refuse) as again:
@@ -128,7 +128,7 @@ def test_a_later_lease_can_pin() -> None:
 def test_a_model_in_use_is_never_evicted() -> None:
     """A lease protects an entry, however old it is; once it ends the entry is as good as any other."""
     shelf = Shelf(2)
-    with shelf.cache.lease("busy", lambda: ("BUSY", 1)):
+    with shelf.cache.lease("busy", lambda room: ("BUSY", 1)):
         shelf.use("a")
         shelf.use("b")
         assert shelf.freed == ["A"]
@@ -170,7 +170,7 @@ def test_many_callers_share_one_load(pool: ThreadPoolExecutor) -> None:
     together = threading.Barrier(16, timeout=LIMIT_S)
     loads: list[str] = []
 
-    def load() -> tuple[str, int]:
+    def load(room: Room) -> tuple[str, int]:
         loads.append("load")
         return "A", 1
 
@@ -192,9 +192,9 @@ def test_different_models_load_one_after_the_other(pool: ThreadPoolExecutor) -> 
     shelf.use("warm")
     inside = threading.Semaphore(1)
 
-    def load() -> tuple[str, int]:
+    def load(room: Room) -> tuple[str, int]:
         assert inside.acquire(blocking=False), "two loads at a time"
-        with shelf.cache.lease("warm", lambda: ("never", 1)):
+        with shelf.cache.lease("warm", lambda room: ("never", 1)):
             inside.release()
             return "X", 1
 
@@ -210,10 +210,10 @@ def test_different_models_load_one_after_the_other(pool: ThreadPoolExecutor) -> 
 def test_a_load_waits_for_room_that_a_model_in_use_takes(pool: ThreadPoolExecutor) -> None:
     """What is in use will be let go: the next model waits for that and does not fail."""
     cache: WarmCache[str, str] = WarmCache(1, lambda value: None, patience_s=LIMIT_S)
-    with cache.lease("first", lambda: ("FIRST", 1)):
+    with cache.lease("first", lambda room: ("FIRST", 1)):
         loaded = threading.Event()
 
-        def load() -> tuple[str, int]:
+        def load(room: Room) -> tuple[str, int]:
             loaded.set()
             return "SECOND", 1
 
@@ -236,7 +236,7 @@ class FirstFails:
         self.fail = threading.Event()
         self.calls = 0
 
-    def __call__(self) -> tuple[str, int]:
+    def __call__(self, room: Room) -> tuple[str, int]:
         self.calls += 1
         if self.calls > 1:
             return "A", 1
@@ -286,7 +286,7 @@ def test_an_eviction_during_leases_loses_and_frees_nothing_twice(pool: ThreadPoo
     freed: list[int] = []
     made = iter(range(10_000))
 
-    def load() -> tuple[int, int]:
+    def load(room: Room) -> tuple[int, int]:
         with lock:
             serial = next(made)
             alive.add(serial)
@@ -335,8 +335,8 @@ def test_a_model_in_use_is_freed_when_its_last_user_is_done() -> None:
     """Unload during two leases hides the entry at once and frees it at the end of the second."""
     shelf = Shelf(10)
     with ExitStack() as leases:
-        leases.enter_context(shelf.cache.lease("a", lambda: ("A", 2)))
-        with shelf.cache.lease("a", lambda: ("never", 0)):
+        leases.enter_context(shelf.cache.lease("a", lambda room: ("A", 2)))
+        with shelf.cache.lease("a", lambda room: ("never", 0)):
             assert shelf.cache.unload(exactly("a")) == 2
             assert shelf.keys == set()
         assert shelf.freed == []
@@ -346,9 +346,9 @@ def test_a_model_in_use_is_freed_when_its_last_user_is_done() -> None:
 def test_a_model_that_is_unloaded_in_use_can_be_loaded_beside_its_old_self() -> None:
     """A lease after the unload loads anew; the old entry still goes, once, with its last user."""
     shelf = Shelf(10)
-    with shelf.cache.lease("a", lambda: ("old", 2)):
+    with shelf.cache.lease("a", lambda room: ("old", 2)):
         shelf.cache.unload(exactly("a"))
-        with shelf.cache.lease("a", lambda: ("new", 2)) as entry:
+        with shelf.cache.lease("a", lambda room: ("new", 2)) as entry:
             assert entry.value == "new"
     assert shelf.freed == ["old"]
     assert [entry.value for entry in shelf.cache.entries()] == ["new"]
@@ -388,15 +388,15 @@ def test_callbacks_run_outside_the_lock() -> None:
     cache: WarmCache[str, str]
     cache = WarmCache(1, lambda value: seen.append(len(cache.entries())), lambda: seen.append(len(cache.entries())))
     for key in "ab":
-        with cache.lease(key, lambda: ("x", 1)):
+        with cache.lease(key, lambda room: ("x", 1)):
             pass
-    assert seen == [1, 1, 1]
+    assert seen == [1, 0, 1]
 
 
 def test_idle_time_counts_from_the_end_of_the_last_lease() -> None:
     """An entry in use is not idle; afterwards its idle time grows with the clock."""
     shelf = Shelf(1)
-    with shelf.cache.lease("a", lambda: ("A", 1)) as entry:
+    with shelf.cache.lease("a", lambda room: ("A", 1)) as entry:
         assert shelf.cache.idle_s(entry) == 0.0
     first = shelf.cache.idle_s(entry)
     assert 0.0 < first < shelf.cache.idle_s(entry)

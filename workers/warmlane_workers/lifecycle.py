@@ -53,6 +53,7 @@ class JobContext:
 
     Attributes:
         late_at: when its deadline passes, by `time.monotonic`; infinite without one.
+        truncated: numbers of the rows that were cut, which the handler says of its result.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class JobContext:
         self.attempt = attempt
         self.priority = priority
         self.late_at = math.inf if left_s is None else time.monotonic() + left_s
+        self.truncated: tuple[int, ...] = ()
         self._store = store
         self._phase = ""
         self._next = 0.0
@@ -180,7 +182,7 @@ class Lifecycle:
     def _run(self, job: Job, context: JobContext) -> Outcome:
         try:
             value = self._handlers[job.kind](job, context)
-            return Outcome(State.SUCCEEDED, _encode_result(value))
+            return Outcome(State.SUCCEEDED, _encode_result(value), truncated=context.truncated)
         except WarmlaneError as exc:
             return Outcome.failed(exc)
         except Exception as exc:  # noqa: BLE001 - whatever a library raises must become the job's outcome

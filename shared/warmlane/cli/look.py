@@ -78,6 +78,8 @@ def _print_job(status: JobStatus, result: Any, *, with_result: bool) -> None:
     ]
     if status.error is not None:
         rows.append(("error", f"{status.error['code']}: {status.error['message']}"))
+    if status.truncated:
+        rows.append(("truncated rows", _show.cell(status.truncated)))
     _show.facts(rows)
     if with_result:
         _show.value(result)

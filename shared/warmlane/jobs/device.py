@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from warmlane.errors import InvalidInput
 from warmlane.jobs.base import LATER, ModelJob, check_choice, check_flag, check_mapping, set_fields
 from warmlane.model import dtype_name
+from warmlane.results import Table
 
 RETURN_TYPES = ("pipeline", "components")
 #: What a predict answers in: the guide's shapes, what the pipeline itself returns, or the model's own arrays.
@@ -27,6 +29,7 @@ class PredictJob(ModelJob):
         output: "pyfunc" for the guide's shapes, "native" for what the pipeline returns, "raw" for the model's arrays:
             then a row is a dict of its inputs; default: the guide's shape where it has one, else native.
         on_error: "row" answers a row that fails with `{"error": {"code", "message", "details"}}` in its place.
+        stream: tell the text of the answer while it is generated; of one row, and not of a list.
     """
 
     kind: ClassVar[str] = "predict"
@@ -36,6 +39,7 @@ class PredictJob(ModelJob):
     trust_remote_code: bool = field(default=False, metadata=LATER)
     output: str | None = field(default=None, metadata=LATER)
     on_error: str = field(default="job", metadata=LATER)
+    stream: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         ModelJob.__post_init__(self)
@@ -44,8 +48,27 @@ class PredictJob(ModelJob):
         if self.output is not None:
             check_choice("output", self.output, OUTPUTS)
         check_choice("on_error", self.on_error, ON_ERROR)
+        check_flag("stream", self.stream)
+        if self.stream:
+            self._check_stream()
         inputs = list(self.inputs) if isinstance(self.inputs, tuple) else self.inputs  # as it arrives
         set_fields(self, dtype=dtype_name(self.dtype), inputs=inputs)
+
+    def _check_stream(self) -> None:
+        if isinstance(self.inputs, list | tuple | Table) and not _is_chat(self.inputs):
+            raise InvalidInput(
+                "stream: one row has one text; send a job for each row, and messages of a chat as {'messages': [...]}",
+                field="inputs",
+            )
+        if self.output == "raw":
+            raise InvalidInput("stream: arrays have no text; leave `output` out, or `stream`", field="output")
+        if self.on_error != "job":
+            raise InvalidInput("stream: the only row fails with its job; leave `on_error` out", field="on_error")
+
+
+def _is_chat(inputs: Any) -> bool:
+    """Whether a list is one row of a conversational model: its messages."""
+    return bool(inputs) and isinstance(inputs, list) and all(isinstance(row, dict) and "role" in row for row in inputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,7 +117,12 @@ class Records:
                 return
             progress = Progress(1.0, "done") if outcome.state is State.SUCCEEDED else record.status.progress
             record.status = replace(
-                record.status, state=outcome.state, finished=time.time(), progress=progress, error=outcome.error
+                record.status,
+                state=outcome.state,
+                finished=time.time(),
+                progress=progress,
+                error=outcome.error,
+                truncated=outcome.truncated,
             )
             record.result = outcome.result
             inboxes = sorted(record.inboxes)

@@ -2,40 +2,38 @@
 
 Entries are leased: what is in use is never evicted. Loads are single-flight: whoever asks for a model that is being
 loaded waits for that load. Different models are loaded one after the other: transformers changes its own globals while
-it builds one, and at most one model is in memory beyond the budget. Sizes count once they are measured, after the load.
+it builds one, and at most one model is in memory beyond the budget.
+
+Room is made before a load, for the bytes that its files say, and once more after it, for those that were measured.
+Where models in use take the room, the least recently used of them are given to nobody else, and leave with their last
+user: a hot model, whose users always overlap, cannot keep a cold one waiting for ever.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic
 
-from warmlane.errors import CacheFull
+from warmlane.errors import CacheFull, OutOfMemory
+from warmlane_workers.engine.entry import Entry, K, V, oldest, total
 
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
+logger = logging.getLogger(__name__)
 
-#: How long a loaded model waits until models in use leave room for it, in seconds.
+#: How long a model waits until models in use leave room for it, in seconds.
 PATIENCE_S = 60.0
+#: How long of that it waits for one of them to become idle, before it has some of them leave, in seconds.
+GRACE_S = 0.2
 
-
-@dataclass(eq=False)
-class Entry(Generic[K, V]):
-    """A loaded model and its book-keeping."""
-
-    key: K
-    value: V
-    bytes: int
-    serial: int  #: grows with every load; the highest is the newest
-    pinned: bool
-    last_used: float
-    leases: int = 0
+#: Told how many bytes are about to be loaded: returns when there is room for them. Raises `CacheFull`.
+Room = Callable[[int], None]
+#: Makes a value and measures its bytes.
+Load = Callable[[Room], tuple[V, int]]
 
 
 class WarmCache(Generic[K, V]):
@@ -43,9 +41,11 @@ class WarmCache(Generic[K, V]):
 
     Args:
         budget: bytes that the entries together may take.
-        free: called with each value that leaves, outside the lock.
-        on_change: called after entries came or went, outside the lock.
-        patience_s: how long a load waits for room that models in use take.
+        free: called with each value that is unloaded, outside the lock.
+        evict: called with each key and value that has to leave, outside the lock; it may keep the value elsewhere, and
+            after that it may still be called for with `free`. Default: `free`.
+        on_change: called after a load or an unload, outside the lock.
+        patience_s: how long a load waits for room that models in use take; `grace_s` of it for an idle one.
     """
 
     def __init__(
@@ -55,26 +55,32 @@ class WarmCache(Generic[K, V]):
         on_change: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         patience_s: float = PATIENCE_S,
+        grace_s: float = GRACE_S,
+        evict: Callable[[K, V], None] | None = None,
     ) -> None:
         self.budget = budget
         self._free = free
+        self._evict = evict or (lambda key, value: free(value))
         self._on_change = on_change
         self._clock = clock
         self._patience_s = patience_s
+        self._grace_s = grace_s
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._load_turn = threading.Lock()
         self._entries: dict[K, Entry[K, V]] = {}
-        self._doomed: list[Entry[K, V]] = []
+        #: What is given to nobody else and still takes memory: in use, or just leaving.
+        self._outgoing: list[Entry[K, V]] = []
         self._loading: dict[K, Future[Entry[K, V]]] = {}
         self._serial = itertools.count()
 
     @contextlib.contextmanager
-    def lease(self, key: K, load: Callable[[], tuple[V, int]], *, pin: bool = False) -> Iterator[Entry[K, V]]:
+    def lease(self, key: K, load: Load[V], *, pin: bool = False) -> Iterator[Entry[K, V]]:
         """The entry of a key, loaded if need be, and safe from eviction inside the `with` block.
 
         Args:
             load: makes the value and measures its bytes. Runs in the first caller's thread; the others wait for it.
+                Run once more where the device's memory was full, after all that is idle has left.
             pin: keep it until it is unloaded.
 
         Raises:
@@ -86,15 +92,11 @@ class WarmCache(Generic[K, V]):
         finally:
             self._release(entry)
 
-    def _acquire(self, key: K, load: Callable[[], tuple[V, int]], pin: bool) -> Entry[K, V]:
+    def _acquire(self, key: K, load: Load[V], pin: bool) -> Entry[K, V]:
         while True:
             with self._lock:
-                entry = self._entries.get(key)
+                entry = self._leased(key, pin)
                 if entry is not None:
-                    # Leased under the same lock that found it: an eviction cannot fall in between.
-                    entry.leases += 1
-                    entry.pinned = entry.pinned or pin
-                    entry.last_used = self._clock()
                     return entry
                 loading = self._loading.get(key)
                 if loading is None:
@@ -103,12 +105,23 @@ class WarmCache(Generic[K, V]):
             loading.result()  # raises what the load raised
         return self._load(key, load, pin, loading)
 
-    def _load(self, key: K, load: Callable[[], tuple[V, int]], pin: bool, loading: Future[Entry[K, V]]) -> Entry[K, V]:
+    def _leased(self, key: K, pin: bool) -> Entry[K, V] | None:
+        """A loaded entry, leased under the same lock that found it: an eviction cannot fall in between."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.leases += 1
+            entry.pinned = entry.pinned or pin
+            entry.last_used = self._clock()
+        return entry
+
+    def _load(self, key: K, load: Load[V], pin: bool, loading: Future[Entry[K, V]]) -> Entry[K, V]:
         try:
             with self._load_turn:
-                value, size = load()
-                entry = Entry(key, value, size, next(self._serial), pin, self._clock(), leases=1)
-                evicted = self._admit(entry)
+                entry = self._still_here(key, pin)
+                if entry is None:
+                    value, size = self._try_twice(load)
+                    entry = Entry(key, value, size, next(self._serial), pin, self._clock(), leases=1)
+                    self._admit(entry)
         except BaseException as exc:
             with self._lock:
                 del self._loading[key]
@@ -116,61 +129,107 @@ class WarmCache(Generic[K, V]):
             loading.exception()  # mark it as seen: there may be nobody else who waits
             raise
         loading.set_result(entry)
-        for old in evicted:
-            self._free(old.value)
         self._on_change()
         return entry
 
-    def _admit(self, entry: Entry[K, V]) -> list[Entry[K, V]]:
-        """Make room for an entry and add it; what had to leave is returned. Waits for what is in use, not for pins."""
-        deadline = time.monotonic() + self._patience_s
+    def _still_here(self, key: K, pin: bool) -> Entry[K, V] | None:
+        """What was about to leave for another model, and is in use yet, stays if it is wanted again."""
+        with self._lock:
+            self._take_back([entry for entry in self._outgoing if entry.key == key])
+            entry = self._leased(key, pin)
+            if entry is not None:
+                del self._loading[key]
+        return entry
+
+    def _try_twice(self, load: Load[V]) -> tuple[V, int]:
+        try:
+            return load(self._make_room)
+        except OutOfMemory as exc:
+            logger.warning("no memory for a load, evicting all that is idle: %s", exc, extra={"action": "evict_idle"})
+        # Behind the handler, whose traceback would keep what was loaded so far.
+        self.evict_idle()
+        return load(self._make_room)
+
+    def _admit(self, entry: Entry[K, V]) -> None:
+        try:
+            self._make_room(entry.bytes)
+        except CacheFull:
+            self._free(entry.value)
+            raise
+        with self._lock:  # its room is still there: only a load takes any, and this is the only one
+            self._entries[entry.key] = entry
+            del self._loading[entry.key]
+
+    def _make_room(self, size: int) -> None:
+        """Return when so many bytes fit. Idle models leave for them; waits for those in use, not for pins."""
+        began = time.monotonic()
+        retired: list[Entry[K, V]] = []
         with self._changed:
             while True:
-                evicted = self._to_evict(entry.bytes)
-                if evicted is not None:
-                    for old in evicted:
-                        del self._entries[old.key]
-                    self._entries[entry.key] = entry
-                    del self._loading[entry.key]
-                    return evicted
-                pinned = sum(old.bytes for old in self._entries.values() if old.pinned)
-                left = deadline - time.monotonic()
-                if pinned + entry.bytes > self.budget or left <= 0:
+                waited = time.monotonic() - began
+                idle = self._idle()
+                excess = size - self.budget + total(self._entries.values()) + total(self._outgoing)
+                if excess <= total(idle):
+                    leaving = self._take_out(oldest(idle, excess))
                     break
-                self._changed.wait(left)
-        self._free(entry.value)
-        raise CacheFull(
-            f"the model takes {entry.bytes} bytes and does not fit beside those pinned or in use "
+                pinned = total(entry for entry in self._entries.values() if entry.pinned)
+                if pinned + size > self.budget or waited >= self._patience_s:
+                    self._take_back(retired)
+                    raise self._full(size)
+                if waited >= self._grace_s:
+                    in_use = [entry for entry in self._entries.values() if entry.leases and not entry.pinned]
+                    retired += self._take_out(oldest(in_use, excess - total(idle) - total(self._outgoing)))
+                self._changed.wait((self._grace_s if waited < self._grace_s else self._patience_s) - waited)
+        self._let_go(leaving)
+
+    def _full(self, size: int) -> CacheFull:
+        return CacheFull(
+            f"the model takes {size} bytes and does not fit beside those pinned or in use "
             f"(budget {self.budget}); unload one, raise WARMLANE_CACHE_BYTES, or try again later",
-            bytes=entry.bytes,
+            bytes=size,
             budget=self.budget,
         )
 
-    def _to_evict(self, size: int) -> list[Entry[K, V]] | None:
-        """What has to leave for so many bytes, the longest unused first; None if that is not enough."""
-        spare = sorted(
-            (old for old in self._entries.values() if not old.leases and not old.pinned), key=lambda old: old.last_used
-        )
-        excess = sum(old.bytes for old in self._entries.values()) + size - self.budget
-        leaving: list[Entry[K, V]] = []
-        while excess > 0:
-            if not spare:
-                return None
-            leaving.append(spare.pop(0))
-            excess -= leaving[-1].bytes
-        return leaving
+    def _idle(self) -> list[Entry[K, V]]:
+        return [entry for entry in self._entries.values() if not entry.leases and not entry.pinned]
+
+    def _take_out(self, entries: list[Entry[K, V]]) -> list[Entry[K, V]]:
+        """From now on they are given to nobody. What is idle is to be let go by the caller, outside the lock."""
+        for entry in entries:
+            del self._entries[entry.key]
+        self._outgoing += entries
+        return entries
+
+    def _take_back(self, entries: list[Entry[K, V]]) -> None:
+        """Those that are still in use stay after all. Only within the load turn: none of them is loaded meanwhile."""
+        for entry in entries:
+            if entry in self._outgoing and entry.leases and not entry.unwanted:
+                self._outgoing.remove(entry)
+                self._entries[entry.key] = entry
+
+    def _let_go(self, entries: list[Entry[K, V]]) -> None:
+        """Part with entries that were taken out and that nobody uses."""
+        for entry in entries:
+            unwanted = entry.unwanted
+            if unwanted:
+                self._free(entry.value)
+            else:
+                self._evict(entry.key, entry.value)
+            with self._changed:
+                self._outgoing.remove(entry)
+                self._changed.notify_all()  # its room may be what a load waits for
+            if entry.unwanted and not unwanted:  # unloaded meanwhile, so it stays nowhere
+                self._free(entry.value)
 
     def _release(self, entry: Entry[K, V]) -> None:
-        with self._lock:
+        with self._changed:
             entry.leases -= 1
             entry.last_used = self._clock()
-            leave = not entry.leases and entry in self._doomed
-            if leave:
-                self._doomed.remove(entry)
+            leaves = not entry.leases and entry in self._outgoing
             if not entry.leases:
-                self._changed.notify_all()  # it may be what a load waits for
-        if leave:
-            self._free(entry.value)
+                self._changed.notify_all()
+        if leaves:
+            self._let_go([entry])
 
     def newest(self, matches: Callable[[K], bool]) -> Entry[K, V] | None:
         """The most recently loaded entry whose key matches. Not leased: it may leave before it is used."""
@@ -181,17 +240,34 @@ class WarmCache(Generic[K, V]):
     def unload(self, matches: Callable[[K], bool]) -> int:
         """Let matching entries go, pinned or not; one in use goes when its last user is done. Returns their bytes."""
         with self._lock:
-            leaving = [entry for entry in self._entries.values() if matches(entry.key)]
-            for entry in leaving:
-                del self._entries[entry.key]
+            leaving = self._take_out([entry for entry in self._entries.values() if matches(entry.key)])
             idle = [entry for entry in leaving if not entry.leases]
-            self._doomed += [entry for entry in leaving if entry.leases]
-            self._changed.notify_all()
-        for entry in idle:
-            self._free(entry.value)
+            for entry in self._outgoing:
+                entry.unwanted = entry.unwanted or matches(entry.key)
+        self._let_go(idle)
         if leaving:
             self._on_change()
-        return sum(entry.bytes for entry in leaving)
+        return total(leaving)
+
+    def evict_idle(self) -> int:
+        """Have everything leave that is neither in use nor pinned; returns its bytes. Tells nobody: the device thread
+        asks for it, and the next heartbeat will say so."""
+        with self._lock:
+            leaving = self._take_out(self._idle())
+        self._let_go(leaving)
+        return total(leaving)
+
+    def expire(self, ttl_s: float) -> float:
+        """Have everything leave that was neither used for so long nor is pinned; returns the seconds until it is worth
+        asking again."""
+        with self._lock:
+            now = self._clock()
+            leaving = self._take_out([entry for entry in self._idle() if now - entry.last_used >= ttl_s])
+            next_one = min((entry.last_used for entry in self._idle()), default=now)
+        self._let_go(leaving)
+        if leaving:
+            self._on_change()
+        return next_one + ttl_s - now
 
     def entries(self) -> list[Entry[K, V]]:
         """A snapshot of what is loaded."""

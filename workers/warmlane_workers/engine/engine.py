@@ -15,11 +15,13 @@ from warmlane.model import ModelRef
 from warmlane.results import State, Table, WarmModel
 from warmlane_workers import tasks
 from warmlane_workers.engine.batcher import Batcher, Lane
-from warmlane_workers.engine.cache import Entry, WarmCache
+from warmlane_workers.engine.cache import WarmCache
 from warmlane_workers.engine.conversations import Talks, read_job
 from warmlane_workers.engine.device import Device, measure
+from warmlane_workers.engine.entry import Entry
 from warmlane_workers.engine.reading import check_job, effective, read_row
 from warmlane_workers.engine.rows import POLICIES, Rows
+from warmlane_workers.engine.telling import listener
 from warmlane_workers.flavor.custom_code import check_worker, refuse_unasked
 from warmlane_workers.flavor.load import check_pipeline, load_components
 from warmlane_workers.lifecycle import JobContext
@@ -110,7 +112,7 @@ class Engine:
             check_job(artifact, job)
         single = not isinstance(job.inputs, list | Table)
         rows = job.inputs.rows() if isinstance(job.inputs, Table) else [job.inputs] if single else job.inputs
-        with self.cache.lease(key, lambda: self._load(key, artifact, context, trust=trust)) as entry:
+        with self.cache.lease(key, lambda room: self._load(key, artifact, context, trust=trust)) as entry:
             refuse_unasked(entry.value.components, agreed=trust)
             task = self._raw(entry.value) if raw else self._task(entry.value)
             plan = task.plan(job.params if raw else effective(artifact, job.params))
@@ -121,11 +123,14 @@ class Engine:
 
             policy = POLICIES[job.on_error](single, context)
             lane = self._lane(key, task, plan)
-            waiting = Rows(rows, prepare, lambda outputs: task.finish(outputs, plan), policy, context)
+            told = listener(job, task, plan, single, context)
+            waiting = Rows(rows, prepare, lambda outputs: task.finish(outputs, plan), policy, context, told)
             answers = waiting.run(lambda parts: self._batcher.submit(lane, parts))
             if talks:
                 talks.keep(rows, answers, policy)
-            return assembled(task, answers, single, job.output)
+            context.truncated = waiting.truncated
+            told.end(answers)
+            return assembled(task, answers, single, job.output, waiting.truncated)
 
     def _lane(self, key: ModelKey, task: Task, plan: Plan) -> Lane:
         # The task object is part of the key: rows never meet those of an unloaded twin.
@@ -139,7 +144,7 @@ class Engine:
         if job.return_type == "pipeline" and artifact.model_type:
             check_pipeline(artifact)
         started = time.monotonic()
-        with self.cache.lease(key, lambda: self._load(key, artifact, context, trust=trust), pin=job.pin) as entry:
+        with self.cache.lease(key, lambda room: self._load(key, artifact, context, trust=trust), pin=job.pin) as entry:
             refuse_unasked(entry.value.components, agreed=trust)
             if job.return_type == "pipeline":
                 self._task(entry.value)

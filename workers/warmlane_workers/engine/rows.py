@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from warmlane.errors import WarmlaneError
 from warmlane_workers.engine.batcher import Row
+from warmlane_workers.engine.telling import Silent
 from warmlane_workers.lifecycle import JobContext, unforeseen
 from warmlane_workers.tasks.base import Prepared
 from warmlane_workers.tasks.failures import Failed, in_place
@@ -56,6 +56,7 @@ class Rows:
         prepare: a row -> its parts.
         finish: the outputs of a row's parts, in order -> its answer.
         on_error: what becomes of a row whose steps raise.
+        listener: how to wait for the device.
     """
 
     def __init__(
@@ -65,16 +66,24 @@ class Rows:
         finish: Callable[[list[Any]], Any],
         on_error: OnError,
         context: JobContext,
+        listener: Silent,
     ) -> None:
         self._rows = rows
         self._prepare = prepare
         self._finish = finish
         self._on_error = on_error
         self._context = context
+        self._listener = listener
         self._answers: list[Any] = [None] * len(rows)
         self._outputs: list[list[Any]] = [[] for _ in rows]
         self._left = [0] * len(rows)  # parts that a row waits for
+        self._cut: list[int] = []
         self._places: dict[Future[Any], tuple[int, int]] = {}
+
+    @property
+    def truncated(self) -> tuple[int, ...]:
+        """The numbers of the rows that were answered, and not read whole."""
+        return tuple(index for index in self._cut if not isinstance(self._answers[index], Failed))
 
     def run(self, submit: Callable[[list[Row]], None]) -> list[Any]:
         """The answer to each row, or its `Failed`. Outputs are finished as they come: no job holds them all.
@@ -89,6 +98,7 @@ class Rows:
                 self._collect()
             return self._answers
         finally:
+            self._listener.stop()
             for future in self._places:
                 future.cancel()
 
@@ -98,10 +108,13 @@ class Rows:
             if index and not index % _REPORT_ROWS:
                 self._context.report(0.0, f"preparing {index}/{len(self._rows)}")
             try:
-                parts = [Row(part, part.length) for part in self._prepare(row)]
+                prepared = self._listener.watched(self._prepare(row))
             except Exception as exc:  # noqa: BLE001 - it becomes the row's, or the job's
                 self._answers[index] = self._on_error(index, exc)
                 continue
+            if any(part.truncated for part in prepared):
+                self._cut.append(index)
+            parts = [Row(part, part.length) for part in prepared]
             self._outputs[index], self._left[index] = [None] * len(parts), len(parts)
             self._places |= {part.future: (index, number) for number, part in enumerate(parts)}
             waiting += parts
@@ -110,8 +123,7 @@ class Rows:
         return waiting
 
     def _collect(self) -> None:
-        first = concurrent.futures.FIRST_EXCEPTION
-        for future in concurrent.futures.wait(self._places, timeout=_WATCH_S, return_when=first).done:
+        for future in self._listener.wait(self._places, _WATCH_S):
             index, number = self._places.pop(future)
             try:
                 self._outputs[index][number] = future.result()

@@ -11,7 +11,7 @@ import torch
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
 from warmlane.errors import InvalidParams, SchemaError
-from warmlane_workers.tasks import media
+from warmlane_workers.tasks import limits, media
 from warmlane_workers.tasks.alike import runs_alike
 from warmlane_workers.tasks.base import Plan, Prepared
 from warmlane_workers.tasks.generation import check_values
@@ -41,6 +41,8 @@ class SoundTask(PipelineTask):
     def __init__(self, components: dict[str, Any], record: Mapping[str, Any] | None = None) -> None:
         super().__init__(components, record)
         self.rate = int(self.pipeline.feature_extractor.sampling_rate)
+        #: Most samples that are heard; what follows is left out. None where all are.
+        self.heard = limits.samples(self.pipeline.feature_extractor)
         if not self.reads_texts:
             self._lock = contextlib.nullcontext()  # no tokenizer takes part, and a feature extractor keeps no state
 
@@ -72,6 +74,10 @@ class SoundTask(PipelineTask):
     def items(self, row: Any, plan: Plan) -> list[Mapping[str, Any]]:
         return super().items(row, replace(plan, prepare=self.arguments(plan.prepare)))
 
+    def was_cut(self, row: Any, items: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
+        sound = row["audio"] if isinstance(row, dict) else row  # (n,)
+        return self.heard is not None and len(sound) > self.heard
+
     def prepare(self, row: Any, plan: Plan) -> list[Prepared]:
         parts = super().prepare(row, plan)
         count = getattr(self.model, "_get_feat_extract_output_lengths", None)
@@ -101,6 +107,7 @@ class SpeechRecognition(SoundTask):
 
     def __init__(self, components: dict[str, Any], record: Mapping[str, Any] | None = None) -> None:
         super().__init__(components, record)
+        self.heard = None
         self.whisper = self.pipeline.type == "seq2seq_whisper"
         self.generates = self.whisper or self.pipeline.type in ("seq2seq", "tdt")
 

@@ -7,7 +7,7 @@ jobs meet in `forward` when their plans share a group.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,12 +16,34 @@ from warmlane_workers.tasks.reach import NOWHERE, Reach
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A job's parameters, checked and sorted by the step that takes them. Rows of equal `group` may share a batch."""
+    """A job's parameters, checked and sorted by the step that takes them. Rows of equal `group` may share a batch.
+
+    Attributes:
+        cut_at: the tokens at which `prepare` cuts a row off; None where it cuts none.
+    """
 
     prepare: Mapping[str, Any] = field(default_factory=dict)
     forward: Mapping[str, Any] = field(default_factory=dict)
     finish: Mapping[str, Any] = field(default_factory=dict)
     group: bytes = b""
+    cut_at: int | None = None
+
+
+#: (how many tokens of an answer come before, its tokens from there)
+Tell = Callable[[int, list[int]], None]
+
+
+@dataclass(eq=False, slots=True)
+class Watch:
+    """What a job and the generation of its rows say to each other, from thread to thread.
+
+    Attributes:
+        tell: called in the device thread with the tokens of the job's only row; does not block. None: nobody listens.
+        stopped: set by the job's thread: nobody wants the answers any more.
+    """
+
+    tell: Tell | None = None
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +53,14 @@ class Prepared:
     Attributes:
         inputs: what the model takes: tensors with a batch dimension of 1, and what `finish` wants back.
         length: tokens; what a batch is cut by.
+        truncated: the row was too long, and this is not all of it.
+        watch: its job's eye on its generation, where it has one.
     """
 
     inputs: dict[str, Any]
     length: int
+    truncated: bool = field(default=False, kw_only=True)
+    watch: Watch | None = field(default=None, kw_only=True, repr=False)
 
 
 class Task(ABC):
@@ -68,6 +94,10 @@ class Task(ABC):
     @abstractmethod
     def finish(self, outputs: list[Any], plan: Plan) -> Any:
         """The outputs of a row's parts, in order, as the row's answer."""
+
+    def cut(self, answer: Any) -> Any:
+        """The answer to a row of which not all was read; one that has a place for it says so."""
+        return answer
 
     @abstractmethod
     def assemble(self, answers: list[Any], single: bool, output: str | None = None) -> Any:

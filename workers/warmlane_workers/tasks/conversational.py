@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import torch
 
 from warmlane.errors import InputTooLong, SchemaError
 from warmlane_workers.pipelines.classic import Conversation
@@ -63,7 +65,8 @@ class Conversational(GeneratingTask):
         said = list(row.said)
         while True:
             try:
-                return super().prepare([*said, *row.new], plan)
+                parts = super().prepare([*said, *row.new], plan)
+                return [replace(part, truncated=len(said) < len(row.said)) for part in parts]
             except InputTooLong:
                 fewer = shortened(said, len(said))
                 if len(fewer) == len(said):
@@ -72,6 +75,11 @@ class Conversational(GeneratingTask):
 
     def forward(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
         return [output for rows in self.runs(batch, plan) for output in super(Conversational, self).forward(rows, plan)]
+
+    def so_far(self, part: Prepared, tokens: list[int], plan: Plan) -> Any:
+        answer = tokens[1:] if self.model.config.is_encoder_decoder else tokens
+        said = Conversation(list(part.inputs["conversation"].messages))  # the answer is put to it
+        return {"output_ids": torch.tensor([answer]), "conversation": said}
 
     def finish(self, outputs: list[Any], plan: Plan) -> Any:
         return list(super().finish(outputs, plan).messages)

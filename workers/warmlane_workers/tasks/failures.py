@@ -1,8 +1,8 @@
-"""Rows that fail alone: what stands in their places among the answers of the others. Knows no task and no queue."""
+"""Rows that fail alone, and rows that were cut: how a result says so. Knows no task and no queue."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from warmlane_workers.tasks.base import Task
 
 #: The column, or the key, under which a row's error is.
 ERROR = "error"
+#: The column, or the key, that says that a row was cut.
+TRUNCATED = "truncated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +39,48 @@ def in_place(error: WarmlaneError, index: int) -> WarmlaneError:
     return named
 
 
-def assembled(task: Task, answers: list[Any], single: bool, output: str | None) -> Any:
-    """The result of a job in which rows may have failed.
+def assembled(
+    task: Task, answers: Sequence[Any], single: bool, output: str | None, truncated: Collection[int] = ()
+) -> Any:
+    """The result of a job in which rows may have failed, or been cut.
 
     In a list, `{"error": {...}}` stands in a failed row's place. A table gets a column `error`, None in the rows that
     were answered; the other columns are None in those that were not. A lone row that failed is `{"error": {...}}`.
+    A table of which rows were cut gets a column `truncated`; other answers say so where `Task.cut` has a place for it.
+
+    Args:
+        truncated: the numbers of the rows that were cut.
     """
-    if not any(isinstance(answer, Failed) for answer in answers):
-        return task.assemble(answers, single, output)
-    if single:
+    failed = any(isinstance(answer, Failed) for answer in answers)
+    if not failed and not truncated:
+        return task.assemble(list(answers), single, output)
+    if single and failed:
         return _record(answers[0])
+    cut = frozenset(truncated)
     pieces = [
-        [_record(answer)] if isinstance(answer, Failed) else task.assemble([answer], False, output)
-        for answer in answers
+        [_record(answer)]
+        if isinstance(answer, Failed)
+        else task.assemble([task.cut(answer) if index in cut else answer], single, output)
+        for index, answer in enumerate(answers)
     ]
-    items = [item for piece in pieces for item in (piece if isinstance(piece, list | Table) else [piece])]
     tables = [piece for piece in pieces if isinstance(piece, Table)]
-    return _table(items, list(tables[0].columns)) if tables else items
+    if tables:
+        names = [*tables[0].columns, *([TRUNCATED] if cut else []), *([ERROR] if failed else [])]
+        return _table(pieces, names, cut)
+    if single:
+        return pieces[0]
+    return [item for piece in pieces for item in (piece if isinstance(piece, list) else [piece])]
 
 
 def _record(failed: Failed) -> dict[str, Any]:
     return {ERROR: failed.error.to_dict()}
 
 
-def _table(rows: Sequence[dict[str, Any]], names: list[str]) -> Table:
-    return Table({name: [row.get(name) for row in rows] for name in (*names, ERROR)})
+def _table(pieces: Sequence[Any], names: Sequence[str], cut: Collection[int]) -> Table:
+    """The rows' tables, and the records of those that failed, as one table."""
+    rows = [
+        {**row, TRUNCATED: index in cut} if isinstance(piece, Table) else row
+        for index, piece in enumerate(pieces)
+        for row in piece
+    ]
+    return Table({name: [row.get(name) for row in rows] for name in names})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from warmlane.errors import SchemaError
 from warmlane_workers.tasks.base import Plan
-from warmlane_workers.tasks.text import TRUNCATIONS, TextTask
+from warmlane_workers.tasks.text import TextTask
 
 
 class FillMask(TextTask):
@@ -15,12 +16,18 @@ class FillMask(TextTask):
 
     allowed = frozenset({"top_k", "targets", "truncation", "max_length"})
 
-    def arguments(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def plan(self, params: Mapping[str, Any]) -> Plan:
+        self.check_params(params)
         own = {name: value for name, value in params.items() if name not in ("truncation", "max_length")}
-        limit = params.get("max_length", self.max_length)
-        if params.get("truncation") in TRUNCATIONS[1:] and params["truncation"] and limit is not None:
-            own["tokenizer_kwargs"] = {"truncation": True, "max_length": limit}
-        return own
+        plan = super().plan(own)
+        how = self.truncating(replace(plan, prepare={}), params).prepare
+        options = {**(plan.prepare.get("tokenizer_kwargs") or {}), **how}
+        prepare = {**plan.prepare, "tokenizer_kwargs": options}
+        return replace(plan, prepare=prepare, cut_at=self.cutting(options))
+
+    def whole(self, plan: Plan) -> Plan:
+        options = {**plan.prepare["tokenizer_kwargs"], "truncation": False}
+        return replace(plan, prepare={**plan.prepare, "tokenizer_kwargs": options})
 
     def read(self, row: Any, plan: Plan) -> Any:
         text = super().read(row, plan)

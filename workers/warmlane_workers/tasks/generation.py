@@ -11,7 +11,8 @@ from transformers import GenerationConfig
 
 from warmlane.errors import InputTooLong, InvalidParams
 from warmlane_workers.tasks.base import Plan, Prepared
-from warmlane_workers.tasks.text import TRUNCATIONS, TextTask
+from warmlane_workers.tasks.text import TRUNCATIONS
+from warmlane_workers.tasks.writing import WritingTask
 
 #: Settings that are whole numbers with the least they may be, and those that are numbers above 0.
 _WHOLE = {"max_new_tokens": 1, "max_length": 1, "min_new_tokens": 0, "min_length": 0, "num_beams": 1, "top_k": 0}
@@ -63,7 +64,7 @@ def check_values(params: Mapping[str, Any], own: frozenset[str]) -> None:
         raise InvalidParams(f"params: transformers refuses these settings ({str(exc)[:200]})", field="params") from exc
 
 
-class GeneratingTask(TextTask):
+class GeneratingTask(WritingTask):
     """A task whose answer is generated, token by token."""
 
     #: A step costs one token a row, whatever the prompt's length, so far more rows pay.

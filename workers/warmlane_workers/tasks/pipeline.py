@@ -16,7 +16,7 @@ from transformers.pipelines.base import ChunkPipeline, PipelineException
 from transformers.pipelines.pt_utils import PipelineIterator
 
 from warmlane import codec
-from warmlane.errors import InvalidParams, MissingExtra, SchemaError
+from warmlane.errors import InputTooLong, InvalidParams, MissingExtra, SchemaError
 from warmlane_workers.pipelines.build import build_pipeline, lacking
 from warmlane_workers.tasks.base import Plan, Prepared, Task
 from warmlane_workers.tasks.native import plain
@@ -56,6 +56,7 @@ def readable() -> Iterator[None]:
 
     Raises:
         SchemaError: names the error's type, never the row.
+        InputTooLong: it cannot be cut as the parameters say.
         MissingExtra: it needs a package that is not installed.
     """
     try:
@@ -64,6 +65,15 @@ def readable() -> Iterator[None]:
     except (PipelineException, ValueError, TypeError, KeyError, IndexError, AttributeError, OSError) as exc:
         raise SchemaError(
             f"the pipeline cannot read a row ({type(exc).__name__}); see the inputs of its task in docs/predict.md",
+            field="inputs",
+        ) from exc
+    except Exception as exc:
+        if type(exc) is not Exception:
+            raise
+        # The only error of `tokenizers` without a type of its own: a strategy that cannot cut enough.
+        raise InputTooLong(
+            "a row is too long, and what `truncation` may cut of it is absent or too short; shorten it, or cut with "
+            "'longest_first'",
             field="inputs",
         ) from exc
 
@@ -133,7 +143,8 @@ class PipelineTask(Task):
         taken = self.read(row, plan)
         with self._lock, readable():
             items = self.items(taken, plan)
-        parts = [Prepared(dict(item), self.length(item)) for item in items]
+            cut = self.was_cut(taken, items, plan)
+        parts = [Prepared(dict(item), self.length(item), truncated=cut) for item in items]
         for part in parts:
             self.check_length(part.length, plan)
         return parts
@@ -142,6 +153,10 @@ class PipelineTask(Task):
         """What the pipeline's first step makes of a row."""
         made = self.pipeline.preprocess(row, **plan.prepare)
         return list(made) if isinstance(self.pipeline, ChunkPipeline) else [made]
+
+    def was_cut(self, row: Any, items: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
+        """Whether the pipeline's first step left out the end of a row."""
+        return False
 
     def length(self, item: Mapping[str, Any]) -> int:
         """What a part counts in a batch: its tokens, or for sounds and pictures the thousandth of its numbers."""
@@ -158,10 +173,14 @@ class PipelineTask(Task):
         for group in self.groups(batch):
             items = dict(group[0].inputs) if len(group) == 1 else self.collate(group)
             found = PipelineIterator(  # type: ignore[no-untyped-call]
-                [items], self.pipeline.forward, dict(plan.forward), loader_batch_size=len(group)
+                [items], self.pipeline.forward, self.call_settings(group, plan), loader_batch_size=len(group)
             )
             outputs += list(found)
         return outputs
+
+    def call_settings(self, batch: Sequence[Prepared], plan: Plan) -> dict[str, Any]:
+        """What the pipeline's second step is called with, beside the batch."""
+        return dict(plan.forward)
 
     def groups(self, batch: Sequence[Prepared]) -> Iterator[Sequence[Prepared]]:
         """The parts that can be run at once, in order; here each alone."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from warmlane.errors import SchemaError
+from warmlane_workers.tasks import limits
 from warmlane_workers.tasks.base import Plan
 from warmlane_workers.tasks.text import TextTask
 
@@ -12,7 +14,8 @@ from warmlane_workers.tasks.text import TextTask
 class QuestionAnswering(TextTask):
     """Result: a list of str, one answer a row; `output="native"` gives scores and places too.
 
-    A row is a dict of str with `question` and `context`. A long context is read in chunks that overlap.
+    A row is a dict of str with `question` and `context`. A long context is read in chunks that overlap; of a question
+    the first `max_question_len` tokens are.
     """
 
     allowed = frozenset(
@@ -29,3 +32,9 @@ class QuestionAnswering(TextTask):
             if not isinstance(value, str) or not value.strip():
                 raise SchemaError(f"{name}: a str that is not empty", field=f"inputs.{name}")
         return row
+
+    def was_cut(self, row: Any, items: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
+        return any(item["question_cut"] for item in items)
+
+    def check_length(self, length: int, plan: Plan) -> None:
+        limits.check(length, self.max_length, "leave max_seq_len out, or lower it")

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from warmlane_workers.tasks.base import Plan
+import torch
+
+from warmlane_workers.tasks.base import Plan, Prepared
 from warmlane_workers.tasks.generation import check_values
 from warmlane_workers.tasks.pipeline import GENERATION
-from warmlane_workers.tasks.text import TextTask
+from warmlane_workers.tasks.writing import WritingTask
 
 
-class Text2Text(TextTask):
+class Text2Text(WritingTask):
     """Result: a list of str, one a text. Parameters: those of a `GenerationConfig`, and `src_lang`, `tgt_lang`."""
 
     #: A step costs one token a row, whatever the text's length, so far more rows pay.
@@ -24,3 +26,6 @@ class Text2Text(TextTask):
         check_values(params, self.allowed - GENERATION)
         plan = super().plan(params)
         return replace(plan, forward=dict(plan.forward))
+
+    def so_far(self, part: Prepared, tokens: list[int], plan: Plan) -> Any:
+        return {"output_ids": torch.tensor([[tokens]])}

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from warmlane.errors import MissingExtra, SchemaError
 from warmlane.results import Table
+from warmlane_workers.tasks import limits
 from warmlane_workers.tasks.base import Plan
 from warmlane_workers.tasks.pipeline import PipelineTask
+
+#: Where TAPAS' token types number the lines of a table, from 1.
+_LINES = 2
 
 
 class TableQuestionAnswering(PipelineTask):
@@ -21,6 +26,11 @@ class TableQuestionAnswering(PipelineTask):
     """
 
     allowed = frozenset({"sequential", "padding", "truncation"})
+
+    def __init__(self, components: dict[str, Any], record: Mapping[str, Any] | None = None) -> None:
+        super().__init__(components, record)
+        self.max_length = limits.positions(self.model)
+        limits.align(self.tokenizer, self.max_length)
 
     def read(self, row: Any, plan: Plan) -> Any:
         if not isinstance(row, dict) or set(row) != {"query", "table"}:
@@ -36,6 +46,18 @@ class TableQuestionAnswering(PipelineTask):
         return [
             self.pipeline.preprocess({"query": query, "table": row["table"]}, **plan.prepare) for query in row["query"]
         ]
+
+    def was_cut(self, row: Any, items: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
+        if self.pipeline.type == "tapas":  # it drops the last lines until the rest fits
+            return any(int(item["token_type_ids"][..., _LINES].max()) < len(row["table"]) for item in items)
+        if plan.prepare.get("truncation") in (None, False, "do_not_truncate"):
+            return False
+        whole = self.items(row, replace(plan, prepare={**plan.prepare, "truncation": "do_not_truncate"}))
+        return sum(map(self.length, whole)) > sum(map(self.length, items))
+
+    def check_length(self, length: int, plan: Plan) -> None:
+        remedy = "send fewer lines of the table, or cut it with params={'truncation': True}"
+        limits.check(length, self.max_length, remedy)
 
     def finish(self, outputs: list[Any], plan: Plan) -> Any:
         answers = [self.pipeline.postprocess(output, **plan.finish) for output in outputs]

@@ -8,13 +8,13 @@ from typing import Any
 
 from transformers.pipelines.base import pad_collate_fn
 
-from warmlane.errors import InputTooLong, InvalidParams, SchemaError
+from warmlane.errors import InvalidParams, SchemaError
+from warmlane_workers.tasks import limits
 from warmlane_workers.tasks.base import Plan, Prepared
 from warmlane_workers.tasks.pipeline import PipelineTask
 
 #: What `truncation` may be.
 TRUNCATIONS = (None, True, False, "longest_first", "only_first", "only_second", "do_not_truncate")
-_POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
 
 
 class TextTask(PipelineTask):
@@ -24,8 +24,21 @@ class TextTask(PipelineTask):
         super().__init__(components, record)
         if self.tokenizer.pad_token_id is None and self.tokenizer.eos_token_id is not None:
             self.tokenizer.pad_token = self.tokenizer.eos_token  # only to fill; the attention mask hides it
+        #: Most tokens that the model reads; None where it does not say.
+        self.max_length = limits.positions(self.model)
+        limits.align(self.tokenizer, self.max_length)
+        #: Where a text is cut by default, as the pipelines do it.
+        self.cut_at = limits.known_length(self.tokenizer)
         can_pad = self.tokenizer.pad_token_id is not None
         self._pad = pad_collate_fn(self.tokenizer, None) if can_pad else None  # type: ignore[no-untyped-call]
+
+    def plan(self, params: Mapping[str, Any]) -> Plan:
+        plan = super().plan(params)
+        return replace(plan, cut_at=self.cutting(plan.prepare))
+
+    def cutting(self, options: Mapping[str, Any]) -> int | None:
+        """The tokens at which a tokenizer with these options cuts; None where it does not."""
+        return (options.get("max_length") or self.cut_at) if options.get("truncation") else None
 
     def read(self, row: Any, plan: Plan) -> Any:
         if not isinstance(row, str):
@@ -49,9 +62,19 @@ class TextTask(PipelineTask):
         padded: dict[str, Any] = self._pad([part.inputs for part in batch])
         return padded
 
+    def was_cut(self, row: Any, items: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
+        if plan.cut_at is None or all(self.length(item) < plan.cut_at for item in items):
+            return False
+        whole = self.items(row, self.whole(plan))
+        return sum(map(self.length, whole)) > sum(map(self.length, items))
+
+    def whole(self, plan: Plan) -> Plan:
+        """A plan that reads whole rows, to compare one with what was left of it."""
+        return replace(plan, prepare={**plan.prepare, "truncation": False})
+
     def truncating(self, plan: Plan, params: Mapping[str, Any]) -> Plan:
         """A plan whose truncation knows the model's limit, and whose `max_length` reaches the tokenizer."""
-        truncation, limit = params.get("truncation"), params.get("max_length", self.max_length)
+        truncation, limit = params.get("truncation"), params.get("max_length", self.cut_at)
         if truncation not in TRUNCATIONS:
             raise InvalidParams(
                 "params.truncation: true or false, or a tokenizer's strategy", field="params.truncation"
@@ -61,21 +84,8 @@ class TextTask(PipelineTask):
             raise InvalidParams(f"params.max_length: a whole number from {least}", field="params.max_length")
         if not truncation or limit is None:
             return plan
-        return replace(plan, prepare={**plan.prepare, "truncation": truncation, "max_length": limit})
-
-    @property
-    def max_length(self) -> int | None:
-        """Most tokens that the model reads; None where it does not say."""
-        limit = getattr(self.model.config, "max_position_embeddings", None)
-        # Models of the RoBERTa family spend the first positions on padding.
-        offset = self.model.config.pad_token_id + 1 if self.model.config.model_type in _POSITIONS_AFTER_PADDING else 0
-        return limit - offset if isinstance(limit, int) and limit > 0 else None
+        return replace(plan, prepare={**plan.prepare, "truncation": truncation, "max_length": limit}, cut_at=limit)
 
     def check_length(self, length: int, plan: Plan) -> None:
-        if self.max_length is not None and length > self.max_length:
-            raise InputTooLong(
-                f"a row has {length} tokens, the model reads {self.max_length}; shorten it, or cut it off with "
-                "params={'truncation': True}",
-                tokens=length,
-                limit=self.max_length,
-            )
+        cut = ", or cut it off with params={'truncation': True}" if "truncation" in self.parameters() else ""
+        limits.check(length, self.max_length, f"shorten it{cut}")

@@ -33,7 +33,8 @@ class TextGeneration(GeneratingTask):
         if params.get("truncation") and "max_length" not in params and self.max_length is not None:
             new = self._new_tokens(plan, 0) if self._positions_end else params.get("max_new_tokens") or 0
             room = max(1, self.max_length - new)
-            plan = replace(plan, prepare={**plan.prepare, "tokenizer_encode_kwargs": {"max_length": room}})
+            prepare = {**plan.prepare, "tokenizer_encode_kwargs": {"max_length": room}}
+            plan = replace(plan, prepare=prepare, cut_at=room)
         return plan
 
     def forward(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
@@ -42,7 +43,7 @@ class TextGeneration(GeneratingTask):
     def _generate(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
         # `generate` must not see another batch's settings: the mappings of a plan are shared, so it gets copies.
         try:
-            output = self.pipeline.forward(self._together(batch), **dict(plan.forward))
+            output = self.pipeline.forward(self._together(batch), **self.call_settings(batch, plan))
         except (ValueError, TypeError) as exc:
             if not plan.group:
                 raise
@@ -63,6 +64,11 @@ class TextGeneration(GeneratingTask):
         if len(batch) > 1:
             return self.collate(batch)
         return {name: value if isinstance(value, torch.Tensor) else [value] for name, value in batch[0].inputs.items()}
+
+    def so_far(self, part: Prepared, tokens: list[int], plan: Plan) -> Any:
+        prompt = part.inputs["input_ids"]  # (1, prompt)
+        sequence = torch.cat([prompt, torch.tensor([tokens], dtype=prompt.dtype)], dim=1)
+        return {"generated_sequence": sequence[None], "input_ids": prompt, "prompt_text": part.inputs["prompt_text"]}
 
     def finish(self, outputs: list[Any], plan: Plan) -> Any:
         return self.pipeline.postprocess(outputs[0], **plan.finish)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from warmlane.errors import SchemaError
@@ -42,6 +43,14 @@ class ZeroShotClassification(TextTask):
         if row.get("hypothesis_template") is not None:
             options["hypothesis_template"] = row["hypothesis_template"]
         return [item for text in row["sequences"] for item in self.pipeline.preprocess(text, **options)]
+
+    def was_cut(self, row: Any, items: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
+        """The pipeline cuts the sequence, never the label; wherever it is not told not to."""
+        default = inspect.signature(self.pipeline.preprocess).parameters["hypothesis_template"].default
+        template = row.get("hypothesis_template") or plan.prepare.get("hypothesis_template", default)
+        full = [item for item in items if self.cut_at is not None and self.length(item) >= self.cut_at]
+        pairs = ((item["sequence"], template.format(item["candidate_label"])) for item in full)
+        return any(len(self.tokenizer(*pair)["input_ids"]) > self.length(full[0]) for pair in pairs)
 
     def finish(self, outputs: list[Any], plan: Plan) -> Any:
         answers, parts = [], []

@@ -98,7 +98,7 @@ class QuestionAnsweringPipeline(_ChunkPipeline):  # type: ignore[misc]
         stride = doc_stride or min(longest // 2, DOC_STRIDE)
         if stride > longest:
             raise ValueError(f"doc_stride ({stride}) is larger than max_seq_len ({longest})")
-        question, room = self._question(pair["question"], max_question_len, longest)
+        question, room, cut = self._question(pair["question"], max_question_len, longest)
         # XLNet's kind reads the context first, and is padded before it.
         side = int(self.tokenizer.padding_side == "right")
         encoded = self.tokenizer(
@@ -116,17 +116,20 @@ class QuestionAnsweringPipeline(_ChunkPipeline):  # type: ignore[misc]
                 "p_mask": torch.tensor([[int(sequence != side) for sequence in encoding.sequence_ids]]),
                 "encoding": encoding,
                 "pair": pair,
+                "question_cut": cut,
                 "is_last": number == len(encoded.encodings) - 1,
             }
 
-    def _question(self, text: str, most: int, longest: int) -> tuple[str, int]:
-        """The question's first `most` tokens as text, and how many of the context there is room for beside them."""
+    def _question(self, text: str, most: int, longest: int) -> tuple[str, int, bool]:
+        """The question's first `most` tokens as text, how many of the context there is room for beside them, and
+        whether the question has more."""
         encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         offsets = encoded["offset_mapping"][:most]
         room = longest - len(offsets) - self.tokenizer.num_special_tokens_to_add(pair=True)
         if room < 1:
             raise ValueError(f"the question leaves no room for the context in {longest} tokens; raise max_seq_len")
-        return text[: offsets[-1][1]] if len(encoded["offset_mapping"]) > most else text, room
+        cut = len(encoded["offset_mapping"]) > most
+        return text[: offsets[-1][1]] if cut else text, room, cut
 
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
         output = self.model(**{name: model_inputs[name] for name in self._inputs})

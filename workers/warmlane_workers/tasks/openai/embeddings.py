@@ -32,6 +32,9 @@ class Embeddings(FeatureExtraction):
             raise SchemaError("inputs.input: a str, or a list of str that is not empty", field="inputs.input")
         return [part for text in texts for part in super(Embeddings, self).prepare(text, plan)]
 
+    def cut(self, answer: Any) -> Any:
+        return {**answer, "truncated": True}
+
     def finish(self, outputs: list[Any], plan: Plan) -> Any:
         vectors = [super(Embeddings, self).finish([states], plan) for states in outputs]  # each (hidden,)
         tokens = sum(len(states) for states in outputs)

@@ -78,7 +78,7 @@ class _Generation(TextGeneration):
         if self._is_open(own):  # what is left of the positions is part of what its batch shares
             most = {"max_new_tokens": self._new_tokens(own, part.length)}
             own = self._own(super().plan({**request.settings, **most}))
-        return [_Part(part.inputs, part.length, own, request.stops)] * request.n
+        return [_Part(part.inputs, part.length, own, request.stops, truncated=part.truncated)] * request.n
 
     def _own(self, plan: Plan) -> Plan:
         """A request's plan."""
@@ -126,6 +126,21 @@ class _Generation(TextGeneration):
             ends=frozenset([] if ends is None else [ends] if isinstance(ends, int) else ends),
         )
 
+    def so_far(self, part: Prepared, tokens: list[int], plan: Plan) -> Any:
+        assert isinstance(part, _Part)
+        return self._sample(part, super().so_far(part, tokens, plan))
+
+    def words(self, answer: Any, output: str | None) -> str:
+        (choice,) = answer["choices"]
+        return str(choice["text"] if "text" in choice else choice["message"]["content"])
+
+    def stops(self, part: Prepared) -> tuple[str, ...]:
+        assert isinstance(part, _Part)
+        return part.stops
+
+    def check_stream(self, parts: Sequence[Prepared], plan: Plan) -> None:
+        super().check_stream(parts, next(part.plan for part in parts if isinstance(part, _Part)))
+
     def finish(self, outputs: list[Any], plan: Plan) -> Any:
         read = [self._read(sample) for sample in outputs]
         prompt, new = outputs[0].prompt_tokens, sum(count for _, count, _ in read)
@@ -150,6 +165,9 @@ class _Generation(TextGeneration):
         text, count, stopped = cut(self.tokenizer, tokens, sample.stops)
         whole = end is not None or stopped or len(tokens) < sample.most
         return text.lstrip(), count, "stop" if whole else "length"
+
+    def cut(self, answer: Any) -> Any:
+        return {**answer, "truncated": True}
 
     @abstractmethod
     def choice(self, text: str) -> dict[str, Any]:

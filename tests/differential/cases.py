@@ -1,0 +1,308 @@
+"""What is compared: for every task some models that differ in how a batch could change an answer, random rows, params.
+
+A case costs a row at the bare pipeline some milliseconds; those that cost more than 20 have fewer rows and say so.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import Any
+
+import transformers as tf
+
+from tests import tiny, tiny_native
+from tests.differential import by_hand, models, rows
+from tests.differential.rows import Asked, Params
+from warmlane_workers.tasks.native import plain
+
+#: Draws a row for a pipeline that is called with some params.
+Draw = Callable[[Random, Any, Params], Asked]
+
+
+def called(pipe: Any, asked: Asked, params: Params) -> Any:
+    """What the bare pipeline answers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return plain(pipe(*asked.args, **asked.kwargs, **params))
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    Attributes:
+        task: the pipeline's.
+        make: its components.
+        draw: one random row.
+        params: a job has one of these.
+        answer: what a row alone is answered.
+        share: of the rows that a task has in a run; its cases come to 1, or less where a row is slow.
+    """
+
+    task: str
+    make: Callable[[], dict[str, Any]]
+    draw: Draw
+    params: tuple[Params, ...] = ({},)
+    answer: Callable[[Any, Asked, Params], Any] = called
+    share: float = 1.0
+
+
+# -- texts -----------------------------------------------------------------------------------------------------------
+
+
+def _text(pick: Random, pipe: Any, params: Params, **options: Any) -> Asked:
+    """Up to the model's limit; far beyond where it is cut."""
+    most = tiny.POSITIONS * 2 if params.get("truncation") else tiny.POSITIONS
+    made = rows.text(pick, pipe.tokenizer, most, **options)
+    return Asked(made, (made,))
+
+
+def _text_or_pair(pick: Random, pipe: Any, params: Params) -> Asked:
+    if pick.random() < 0.5:
+        return _text(pick, pipe, params)
+    one, other = (rows.text(pick, pipe.tokenizer, tiny.POSITIONS // 2) for _ in range(2))
+    return Asked({"text": one, "text_pair": other}, ({"text": one, "text_pair": other},))
+
+
+def _classified(pipe: Any, asked: Asked, params: Params) -> Any:
+    """The pipeline answers a text with a list of one, a pair with that one."""
+    found = called(pipe, asked, params)
+    return found[0] if isinstance(found, list) and "top_k" not in params else found
+
+
+def _masked(pick: Random, pipe: Any, params: Params) -> Asked:
+    pieces = rows.text(pick, pipe.tokenizer, tiny.POSITIONS - 6, emptyish=False).split(" ")
+    for _ in range(pick.choice((1, 1, 1, 2))):
+        pieces.insert(pick.randint(0, len(pieces)), pipe.tokenizer.mask_token)
+    made = " ".join(pieces)
+    return Asked(made, (made,))
+
+
+def _zero_shot(pick: Random, pipe: Any, params: Params) -> Asked:
+    made = rows.text(pick, pipe.tokenizer, tiny.POSITIONS // 2, emptyish=False)
+    labels = pick.sample(tiny.WORDS, pick.randint(1, 5))
+    own = {"hypothesis_template": pick.choice(("a {}", "very {} !"))} if pick.random() < 0.5 else {}
+    return Asked({"sequences": made, "candidate_labels": labels, **own}, (made, labels), own)
+
+
+def _prompt(pick: Random, pipe: Any, params: Params) -> Asked:
+    """With room for what follows, and at least one token."""
+    most = params.get("max_length", tiny.POSITIONS) - params.get("max_new_tokens", 1)
+    made = rows.text(pick, pipe.tokenizer, most)
+    return Asked(made, (made,))
+
+
+def _said(pick: Random, pipe: Any, params: Params) -> Asked:
+    said = [rows.text(pick, pipe.tokenizer, 24) for _ in range(pick.choice((1, 1, 3, 5)))]
+    messages = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(said)]
+    sent: Any = said[0] if len(said) == 1 and pick.random() < 0.5 else messages
+    return Asked(sent, (sent,))
+
+
+def _question(pick: Random, pipe: Any, params: Params) -> Asked:
+    """Most contexts fit; some are read in several windows."""
+    question = rows.text(pick, pipe.tokenizer, 16, least=3, emptyish=False).strip() or "who"
+    context = rows.text(pick, pipe.tokenizer, pick.choice((40, 40, 150)), least=3, emptyish=False).strip() or "cat"
+    return Asked({"question": question, "context": context}, kwargs={"question": question, "context": context})
+
+
+def _table(pick: Random, pipe: Any, params: Params) -> Asked:
+    row = {"table": rows.table(pick), "query": " ".join(pick.choices(tiny.WORDS, k=pick.randint(1, 8)))}
+    return Asked(row, kwargs=row)
+
+
+def _decision(pick: Random, pipe: Any, params: Params) -> Asked:
+    questions = {"size": {"type": "noul", "instructions": pick.choice(tiny.WORDS) + "?"}}
+    row = {"state": rows.text(pick, pipe.tokenizer, 12), "questions": questions}
+    return Asked(row, (row,))
+
+
+def _letters(pick: Random, pipe: Any, params: Params) -> Asked:
+    made = " ".join(pick.choices(tiny.WORDS, k=pick.randint(1, 8)))
+    return Asked(made, (made,))
+
+
+# -- pictures and sounds ---------------------------------------------------------------------------------------------
+
+
+def _picture(pick: Random, pipe: Any, params: Params) -> Asked:
+    file, made = rows.picture(pick)
+    return Asked(file, (made,))
+
+
+def _labelled_picture(pick: Random, pipe: Any, params: Params) -> Asked:
+    file, made = rows.picture(pick)
+    labels = pick.sample(tiny.WORDS, pick.randint(1, 4))
+    return Asked({"image": file, "candidate_labels": labels}, (made,), {"candidate_labels": labels})
+
+
+def _document(pick: Random, pipe: Any, params: Params) -> Asked:
+    file, made = rows.picture(pick)
+    boxes = [
+        [word, [at * 9, 0, at * 9 + 8, 9]] for at, word in enumerate(pick.choices(tiny.WORDS, k=pick.randint(2, 20)))
+    ]
+    own = {"question": " ".join(pick.choices(tiny.WORDS, k=4)), "word_boxes": boxes}
+    return Asked({"image": file, **own}, (made,), own)
+
+
+def _picture_and_text(pick: Random, pipe: Any, params: Params) -> Asked:
+    file, made = rows.picture(pick)
+    text = "<image> " + " ".join(pick.choices(tiny.WORDS, k=pick.randint(1, 12)))
+    return Asked({"images": file, "text": text}, (made,), {"text": text})
+
+
+def _two_pictures(pick: Random, pipe: Any, params: Params) -> Asked:
+    (one, first), (other, second) = rows.picture(pick), rows.picture(pick)
+    return Asked({"images": [one, other]}, ([first, second],))
+
+
+def _sound(pick: Random, pipe: Any, params: Params) -> Asked:
+    made = rows.sound(pick)
+    return Asked(made, (made,))
+
+
+def _labelled_sound(pick: Random, pipe: Any, params: Params) -> Asked:
+    made, labels = rows.sound(pick), pick.sample(tiny.WORDS, pick.randint(1, 4))
+    return Asked({"audio": made, "candidate_labels": labels}, (made,), {"candidate_labels": labels})
+
+
+# -- the table -------------------------------------------------------------------------------------------------------
+
+_LABELS: tuple[Params, ...] = ({}, {"top_k": None}, {"top_k": 2}, {"truncation": True})
+_TAGS: tuple[Params, ...] = tuple({"aggregation_strategy": name} for name in ("none", "simple", "first", "max"))
+_NLI: tuple[Params, ...] = ({}, {"multi_label": True})
+_GREEDY: Params = {"do_sample": False, "max_new_tokens": 5}
+_WRITTEN: tuple[Params, ...] = (
+    _GREEDY,
+    {**_GREEDY, "return_full_text": False},
+    {**_GREEDY, "num_beams": 2},
+    {**_GREEDY, "repetition_penalty": 3.0},
+    {"do_sample": False, "max_length": 24},
+)
+_TEXTS: tuple[Params, ...] = ({}, {"max_new_tokens": 4, "num_beams": 1}, {"max_new_tokens": 6, "num_beams": 3})
+_LANGUAGES: tuple[Params, ...] = tuple(
+    {"src_lang": "en_XX", "tgt_lang": target, "max_new_tokens": 6} for target in ("fr_XX", "de_DE")
+)
+_LETTERS = {"rows": _letters}
+
+
+def _bare(kind: str, draw: Draw, *params: Params, share: float = 1.0) -> Case:
+    """A tiny pipeline that other tests have, too."""
+    task, make = {**tiny_native.MAKERS, **tiny_native.OTHERS}[kind]
+    return Case(task, make, draw, params or ({},), share=share)
+
+
+def _labels(make: Any, *, share: float = 0.2) -> Case:
+    return Case("text-classification", make, _text_or_pair, _LABELS, _classified, share)
+
+
+def _features(make: Any, *, share: float = 0.2) -> Case:
+    return Case("feature-extraction", make, _text, ({},), share=share)
+
+
+def _writer(make: Any, *, share: float = 0.2) -> Case:
+    return Case("text-generation", make, _prompt, _WRITTEN, share=share)
+
+
+def _maker(task: str, make: Any, share: float = 0.5, params: tuple[Params, ...] = _TEXTS, draw: Draw = _text) -> Case:
+    return Case(task, make, draw, params, by_hand.text_to_text, share)
+
+
+CASES: Mapping[str, Case] = {
+    "labels-bert": _labels(partial(models.bert, tf.BertForSequenceClassification)),
+    "labels-distilbert": _labels(partial(models.distilbert, tf.DistilBertForSequenceClassification)),
+    "labels-roberta": _labels(partial(models.roberta, tf.RobertaForSequenceClassification)),
+    "labels-bart": _labels(partial(models.bart, tf.BartForSequenceClassification)),
+    "labels-gpt2": _labels(partial(models.gpt2, tf.GPT2ForSequenceClassification, pad=0), share=0.1),
+    "labels-gpt2-unpadded": _labels(partial(models.gpt2, tf.GPT2ForSequenceClassification), share=0.1),
+    "tags-bert": Case(
+        "token-classification", partial(models.bert, tf.BertForTokenClassification), _text, _TAGS, share=0.4
+    ),
+    "tags-roberta": Case(
+        "token-classification", partial(models.roberta, tf.RobertaForTokenClassification), _text, _TAGS, share=0.4
+    ),
+    "tags-words": _bare("token-classification", _text, *_TAGS, share=0.2),
+    "masks-bert": Case(
+        "fill-mask",
+        partial(models.bert, tf.BertForMaskedLM),
+        _masked,
+        ({}, {"top_k": 2}, {"targets": ["cat", "dog"]}),
+        share=0.5,
+    ),
+    "masks-roberta": Case(
+        "fill-mask", partial(models.roberta, tf.RobertaForMaskedLM), _masked, ({}, {"top_k": 1}), share=0.5
+    ),
+    "features-bert": _features(partial(models.bert, tf.BertModel)),
+    "features-distilbert": _features(partial(models.distilbert, tf.DistilBertModel)),
+    "features-mpnet": _features(models.mpnet),
+    "features-gpt2": _features(partial(models.gpt2, tf.GPT2Model)),
+    "features-bart": _features(partial(models.bart, tf.BartModel)),
+    "zero-shot-bert": Case(
+        "zero-shot-classification",
+        partial(models.bert, tf.BertForSequenceClassification, **models.NLI),
+        _zero_shot,
+        _NLI,
+        share=0.5,
+    ),
+    "zero-shot-bart": Case(
+        "zero-shot-classification",
+        partial(models.bart, tf.BartForSequenceClassification, **models.NLI),
+        _zero_shot,
+        _NLI,
+        share=0.5,
+    ),
+    "writes-gpt2": _writer(partial(models.gpt2, tf.GPT2LMHeadModel)),
+    "writes-llama": _writer(models.llama),
+    "writes-mistral": _writer(models.mistral),
+    "writes-opt": _writer(models.opt),
+    "writes-bloom": _writer(models.bloom),
+    "text2text-t5": _maker("text2text-generation", models.t5),
+    "text2text-bart": _maker("text2text-generation", models.bart_writer),
+    "summary-t5": _maker("summarization", models.t5),
+    "summary-bart": _maker("summarization", models.bart_writer),
+    "translation-t5": _maker("translation_en_to_fr", models.t5, 0.3),
+    "translation-marian": _maker("translation", models.marian, 0.4),
+    "translation-mbart": _maker("translation", models.mbart, 0.3, _LANGUAGES, _letters),
+    "chat-gpt2": Case("conversational", models.chatter, _said, (_GREEDY, {**_GREEDY, "num_beams": 2}), by_hand.chat),
+    "question-bert": Case(
+        "question-answering",
+        models.reader,
+        _question,
+        ({}, {"doc_stride": 8, "max_answer_len": 4}, {"align_to_words": False}),
+        by_hand.span,
+        0.5,
+    ),
+    "question-distilbert": Case(
+        "question-answering",
+        partial(models.distilbert, tf.DistilBertForQuestionAnswering),
+        _question,
+        ({}, {"doc_stride": 8, "max_answer_len": 4}, {"align_to_words": False}),
+        by_hand.span,
+        0.5,
+    ),
+    "table": _bare("table-question-answering", _table),
+    "decision": _bare("decision", _decision),
+    "speech-ctc": _bare("speech-ctc", _sound, {}, {"return_timestamps": "char"}),
+    # A row costs 300 ms: the model always reads 30 s.
+    "speech-whisper": _bare("speech-whisper", _sound, {"max_new_tokens": 4}, share=0.05),
+    "sounds-wav2vec2": _bare("audio-classification", _sound, {}, {"top_k": 2}, share=0.5),
+    "sounds-spectrum": Case("audio-classification", models.sound_spectrum, _sound, ({}, {"top_k": 1}), share=0.5),
+    "sounds-zero-shot": _bare("zero-shot-audio-classification", _labelled_sound),
+    "speaks": _bare("text-to-audio", _letters),
+    "pictures-vit": _bare("image-classification", _picture, {}, {"top_k": 2}, share=0.5),
+    "pictures-resnet": Case("image-classification", models.resnet, _picture, ({}, {"top_k": 1}), share=0.5),
+    "pictures-features": _bare("image-feature-extraction", _picture),
+    "pictures-objects": _bare("object-detection", _picture, {"threshold": 0.0}, {"threshold": 0.4}),
+    "pictures-segments": _bare("image-segmentation", _picture),
+    "pictures-depth": _bare("depth-estimation", _picture),
+    "pictures-zero-shot": _bare(
+        "zero-shot-image-classification", _labelled_picture, {}, {"hypothesis_template": "a {}"}
+    ),
+    "pictures-zero-shot-objects": _bare("zero-shot-object-detection", _labelled_picture, {"threshold": 0.0}),
+    "pictures-documents": _bare("document-question-answering", _document),
+    "pictures-and-texts": _bare("image-text-to-text", _picture_and_text, {"max_new_tokens": 3}),
+    "pictures-matched": _bare("keypoint-matching", _two_pictures, {"threshold": 0.01}),
+}

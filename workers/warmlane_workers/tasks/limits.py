@@ -1,0 +1,78 @@
+"""How much a model reads of a row: tokens by its positions, samples by its feature extractor. Knows no task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig
+
+from warmlane.errors import InputTooLong
+
+#: A tokenizer that knows no limit of its model says a number beyond this one.
+_NO_LIMIT = 10**9
+#: Parts of a compound configuration that say how many tokens are read, in the order in which they count.
+_READERS = ("text_encoder", "encoder", "text_config")
+#: What configurations call the number of positions.
+_NAMES = ("max_position_embeddings", "max_text_positions")
+#: The window and the step of the audio spectrogram transformer's features, in samples.
+_AST_WINDOW, _AST_STEP = 400, 160
+
+
+def positions(model: Any) -> int | None:
+    """Most tokens that a model reads; None where its configuration does not say."""
+    config = model.config
+    for name in _READERS:
+        part = getattr(config, name, None)
+        if isinstance(part, PreTrainedConfig):
+            config = part
+            break
+    found = next((value for name in _NAMES if (value := getattr(config, name, None)) is not None), None)
+    return found - _spent(model) if isinstance(found, int) and found > 0 else None
+
+
+def _spent(model: Any) -> int:
+    """Positions that stand for padding: models of the RoBERTa family begin to count after them."""
+    tables = (module for name, module in model.named_modules() if name.endswith("position_embeddings"))
+    paddings = (table.padding_idx for table in tables if isinstance(table, torch.nn.Embedding))
+    return next((padding + 1 for padding in paddings if padding is not None), 0)
+
+
+def known_length(tokenizer: Any) -> int | None:
+    """Most tokens of a text as its tokenizer knows it: where its pipelines cut."""
+    length = tokenizer.model_max_length
+    return int(length) if length is not None and 0 < length < _NO_LIMIT else None
+
+
+def align(tokenizer: Any, limit: int | None) -> None:
+    """Tell a tokenizer the limit of its model, where it knows none or a larger one."""
+    known = known_length(tokenizer)
+    if limit is not None and (known is None or known > limit):
+        tokenizer.model_max_length = limit
+
+
+def samples(extractor: Any) -> int | None:
+    """Most samples of a sound that a feature extractor takes; it leaves out the rest. None: it takes all."""
+    if type(extractor).__name__ == "ASTFeatureExtractor":
+        return int(extractor.max_length) * _AST_STEP + _AST_WINDOW - 1
+    if getattr(extractor, "truncation", None) == "fusion":  # CLAP reads the whole of a long sound, shrunk
+        return None
+    found = getattr(extractor, "nb_max_samples", None) or getattr(extractor, "n_samples", None)
+    return found if isinstance(found, int) else None
+
+
+def check(tokens: int, limit: int | None, remedy: str) -> None:
+    """Refuse what would end in an index error: on a GPU it would end the process.
+
+    Args:
+        remedy: what the caller can do.
+
+    Raises:
+        InputTooLong: more tokens than the model reads.
+    """
+    if limit is not None and tokens > limit:
+        raise InputTooLong(
+            f"a row has {tokens} tokens, the model reads {limit}; {remedy}",
+            tokens=tokens,
+            limit=limit,
+        )
