@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from warmlane.errors import ConfigurationError
-from warmlane_workers.settings import WorkerSettings
+from warmlane_workers.settings import Size, WorkerSettings
 
 
 def settings(**variables: str) -> WorkerSettings:
@@ -22,7 +22,8 @@ def test_defaults_are_safe_and_local() -> None:
     assert made.queues == ("predict", "manage")
     assert (made.device, made.threads) == ("cpu", 64)
     assert (made.trust_remote_code, made.url_inputs) == (False, False)
-    assert (made.cache_bytes, made.batch_tokens, made.drain_timeout_s) == (0, 0, 600.0)
+    assert (made.cache_bytes, made.host_cache_bytes, made.cache_ttl_s) == (None, None, 0)
+    assert (made.batch_tokens, made.drain_timeout_s) == (0, 600.0)
     assert made.conversation_ttl_s == 24 * 3600
 
 
@@ -36,6 +37,8 @@ def test_every_variable_is_read() -> None:
         THREADS="8",
         QUEUES="manage",
         CACHE_BYTES="1000000",
+        HOST_CACHE_BYTES="2GB",
+        CACHE_TTL="90.5",
         BATCH_TOKENS="2048",
         TRUST_REMOTE_CODE="1",
         URL_INPUTS="1",
@@ -46,7 +49,8 @@ def test_every_variable_is_read() -> None:
     assert (made.client.redis_url, made.client.namespace, made.client.result_ttl_s) == ("redis://host:1/2", "blue", 60)
     assert (made.store, made.store_cache) == ("s3://bucket/models", Path("/cache"))
     assert (made.threads, made.queues) == (8, ("manage",))
-    assert (made.cache_bytes, made.batch_tokens, made.drain_timeout_s) == (1_000_000, 2048, 2.5)
+    assert (made.cache_bytes, made.host_cache_bytes) == (Size(1_000_000), Size(2_000_000_000))
+    assert (made.cache_ttl_s, made.batch_tokens, made.drain_timeout_s) == (90.5, 2048, 2.5)
     assert made.conversation_ttl_s == 3600
     assert (made.trust_remote_code, made.url_inputs) == (True, True)
 
@@ -91,7 +95,9 @@ def test_custom_code_is_refused_in_all_others(value: str) -> None:
         ("THREADS", "many"),
         ("THREADS", "0"),
         ("CACHE_BYTES", "-1"),
-        ("CACHE_BYTES", "4GB"),
+        ("CACHE_BYTES", "1.5"),
+        ("HOST_CACHE_BYTES", "4 sacks"),
+        ("CACHE_TTL", "-1"),
         ("BATCH_TOKENS", "-5"),
         ("CONVERSATION_TTL", "0"),
         ("DRAIN_TIMEOUT", "soon"),
@@ -116,3 +122,20 @@ def test_a_count_is_a_whole_number(value: str) -> None:
     """Not-a-number, infinity and fractions are no count of threads."""
     with pytest.raises(ConfigurationError, match="WARMLANE_THREADS"):
         settings(THREADS=value)
+
+
+@pytest.mark.parametrize(
+    ("text", "of_ten_gb"),
+    [
+        ("12000000000", 12 * 10**9),
+        ("12GB", 12 * 10**9),
+        ("1.5 GiB", 3 * 2**29),
+        ("500m", 5 * 10**8),
+        ("0.6", 6 * 10**9),
+        ("1", 10**10),
+        ("0", 0),
+    ],
+)
+def test_a_size_is_bytes_or_a_share(text: str, of_ten_gb: int) -> None:
+    """Whole bytes, with units of 1000 or 1024, or up to 1 a share of what there is."""
+    assert Size.parse(text).of(10**10) == of_ten_gb

@@ -101,7 +101,7 @@ class WorkerProcess:
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         models = ModelStore(settings.store, settings.store_cache)
         models.open()
-        found = device.find(settings.device, settings.cache_bytes, settings.batch_tokens)
+        found = device.find(settings.device, settings.cache_bytes, settings.batch_tokens, settings.host_cache_bytes)
         self._presence = Presence(store, self._describe)
         self._engine = Engine(
             models,
@@ -110,6 +110,7 @@ class WorkerProcess:
             trust_remote_code=settings.trust_remote_code,
             url_inputs=settings.url_inputs,
             conversation_ttl_s=settings.conversation_ttl_s,
+            cache_ttl_s=settings.cache_ttl_s,
             on_change=self._presence.beat,
         )
         unload = Unload(store, self._client, names, self._worker_id, self._engine.unload)

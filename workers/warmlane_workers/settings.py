@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,40 @@ from warmlane.settings import Settings, number
 
 #: How long a conversation waits for its next turn, in seconds.
 CONVERSATION_TTL_S = 24 * 3600
+
+
+#: A number, and a unit: bytes, or powers of 1000 (KB, MB, GB, TB) or 1024 (KiB, MiB, GiB, TiB).
+_SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+) *(?:([KMGT])(I?)B?|B)?", re.ASCII | re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """An amount of memory, as it was set: in bytes, or as a share of all there is."""
+
+    bytes: int = 0
+    share: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        """`12000000000`, `12GB`, `11.5 GiB`, or a share from above 0 to 1, such as `0.6`.
+
+        Raises:
+            ValueError: none of these.
+        """
+        match = _SIZE.fullmatch(text.strip())
+        if match is None:
+            raise ValueError("a size is a number of bytes, one with a unit such as 12GB or 11.5GiB, or a share up to 1")
+        amount, unit = float(match[1]), match[2]
+        if unit is None and 0 < amount <= 1:
+            return cls(share=amount)
+        if unit is None and not amount.is_integer():
+            raise ValueError("a number of bytes is whole, and a share at most 1")
+        power = "KMGT".index(unit.upper()) + 1 if unit else 0
+        return cls(int(amount * (1024 if match[3] else 1000) ** power))
+
+    def of(self, total: int) -> int:
+        """In bytes, where all there is are so many."""
+        return self.bytes or int(total * self.share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +65,12 @@ class WorkerSettings:
         threads: jobs taken at a time; they wait, so they are what a batch is made of (`WARMLANE_THREADS`).
         queues: which queues to serve (`WARMLANE_QUEUES`).
         pool: the name of the workers that it is one of; jobs may name it (`WARMLANE_POOL`).
-        cache_bytes: budget of the warm cache; 0 means a share of the device's memory (`WARMLANE_CACHE_BYTES`).
+        cache_bytes: budget of the warm cache, in bytes or as a share of the device's memory; none means the device's
+            default (`WARMLANE_CACHE_BYTES`).
+        host_cache_bytes: budget of the second tier, for models that left a GPU, in bytes or as a share of the RAM; none
+            means the device's default (`WARMLANE_HOST_CACHE_BYTES`).
+        cache_ttl_s: how long a model stays that nobody uses and that is not pinned; 0 means until there is no room for
+            it (`WARMLANE_CACHE_TTL`).
         batch_tokens: padded tokens in a batch; 0 means the device's default (`WARMLANE_BATCH_TOKENS`).
         trust_remote_code: whether custom code of models may run here at all (`WARMLANE_TRUST_REMOTE_CODE`); a job has
             to ask for it as well.
@@ -47,7 +87,9 @@ class WorkerSettings:
     threads: int = 64
     queues: tuple[str, ...] = field(default=QUEUES)
     pool: str = DEFAULT_POOL
-    cache_bytes: int = 0
+    cache_bytes: Size | None = None
+    host_cache_bytes: Size | None = None
+    cache_ttl_s: float = 0.0
     batch_tokens: int = 0
     trust_remote_code: bool = False
     url_inputs: bool = False
@@ -72,7 +114,9 @@ class WorkerSettings:
             "threads": _whole(env, "WARMLANE_THREADS", 64, minimum=1),
             "queues": tuple(env["WARMLANE_QUEUES"].split(",")) if env.get("WARMLANE_QUEUES") else QUEUES,
             "pool": env.get("WARMLANE_POOL") or DEFAULT_POOL,
-            "cache_bytes": _whole(env, "WARMLANE_CACHE_BYTES", 0),
+            "cache_bytes": _size(env, "WARMLANE_CACHE_BYTES"),
+            "host_cache_bytes": _size(env, "WARMLANE_HOST_CACHE_BYTES"),
+            "cache_ttl_s": number(env, "WARMLANE_CACHE_TTL", 0),
             "batch_tokens": _whole(env, "WARMLANE_BATCH_TOKENS", 0),
             "trust_remote_code": _flag(env, "WARMLANE_TRUST_REMOTE_CODE"),
             "url_inputs": _flag(env, "WARMLANE_URL_INPUTS"),
@@ -91,6 +135,16 @@ class WorkerSettings:
 def _flag(env: Mapping[str, str], name: str) -> bool:
     """Off, unless it says in so many words that it is on."""
     return env.get(name) in ("1", "true", "yes")
+
+
+def _size(env: Mapping[str, str], name: str) -> Size | None:
+    text = env.get(name)
+    if not text:
+        return None
+    try:
+        return Size.parse(text)
+    except ValueError as exc:
+        raise ConfigurationError(f"{name}: {exc}") from None
 
 
 def _whole(env: Mapping[str, str], name: str, default: int, minimum: int = 0) -> int:

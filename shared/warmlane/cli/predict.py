@@ -55,6 +55,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--params", type=json_object, default={}, metavar="JSON", help='e.g. {"top_k": 2}')
     parser.add_argument("--dtype", metavar="TYPE", help="answer with the model loaded in this type")
     parser.add_argument("--as", dest="form", choices=OUTPUTS, help="the guide's shapes, the pipeline's, or the model's")
+    parser.add_argument("--stream", action="store_true", help="print the answer to one TEXT while it is generated")
     parser.add_argument("--file", metavar="ROWS.JSONL", help="rows as JSON lines; - is stdin")
     parser.add_argument("--output", metavar="OUT.JSONL", help="write the answers there")
     parser.add_argument("--timeout", type=seconds, metavar="S", help="for all rows together; default: none")
@@ -65,6 +66,8 @@ def add(commands: Any) -> None:
 def _predict(args: argparse.Namespace, shell: Shell) -> int:
     if args.text and args.file:
         raise InvalidInput("give TEXTs or --file, not both", field="file")
+    if args.stream:
+        return _stream(args, shell)
     if len(args.text) == 1 and not args.output and not shell.json:
         job = _ask(args, shell, args.text[0])
         _show.value(wait(shell, job, "predict", args.timeout))
@@ -98,7 +101,21 @@ def _ask(args: argparse.Namespace, shell: Shell, row: Any) -> Job:
         dtype=args.dtype,
         trust_remote_code=args.trust_remote_code,
         output=args.form,
+        stream=args.stream,
     )
+
+
+def _stream(args: argparse.Namespace, shell: Shell) -> int:
+    if len(args.text) != 1 or args.output or shell.json:
+        raise InvalidInput(
+            "--stream prints the answer to one TEXT; leave --file, --output and --json out", field="stream"
+        )
+    job = _ask(args, shell, args.text[0])
+    with shell.awaiting(job.id):
+        for piece in job.stream(args.timeout):
+            print(piece, end="", flush=True)
+    print()
+    return Exit.OK
 
 
 class _Flight:

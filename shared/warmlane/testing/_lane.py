@@ -18,6 +18,7 @@ from warmlane.ops import Cancel, Op, ReadModel, ReadModels, ReadWorkers, Watch
 from warmlane.results import Progress, State
 from warmlane.settings import Settings
 from warmlane.signature import Signature
+from warmlane.stream import ReadText
 from warmlane.testing._records import Record, Records
 from warmlane.testing._transport import AsyncFakeTransport, FakeTransport, Transport
 from warmlane.testing._worker import Worker
@@ -43,6 +44,7 @@ class FakeLane:
         self._run: dict[type[Op[Any]], Callable[[Any], Any]] = {
             Submit: self._submit,
             Watch: self._records.watch,
+            ReadText: self._records.follow,
             Cancel: self._records.cancel,
             ReadModel: self._worker.model,
             ReadModels: lambda op: self._worker.models.infos(),
@@ -70,7 +72,8 @@ class FakeLane:
 
         Args:
             model: `name` (its newest version), `name/3`, or `name@alias` (set to the newest version, unless it is set).
-            reply: a callable gets `(inputs, params)` as a worker reads them from the wire.
+            reply: a callable gets `(inputs, params)` as a worker reads them from the wire. An iterator of str that it
+                returns is told piece by piece to a job with `stream=True`; the result is a list of the whole text.
             task: brings the task's default signature, by which clients refuse wrong inputs. Without it, and without a
                 `signature`, any inputs go.
         """
@@ -159,7 +162,7 @@ class FakeLane:
     def _work(self, record: Record) -> None:
         # Not under the lock: a reply may itself use the lane, and may take its time.
         if self._records.start(record):
-            self._records.finish(record, self._worker.work(record))
+            self._records.finish(record, self._worker.work(record, partial(self._records.append, record)))
 
     def _tell(self, inbox: str, event: bytes) -> None:
         transport = self._transports.get(inbox)

@@ -10,12 +10,13 @@ from typing import Any
 
 from warmlane import codec
 from warmlane.errors import CodecError, JobNotFound, WarmlaneError
-from warmlane.jobs import Job
+from warmlane.jobs import Job, PredictJob
 from warmlane.lanes import Submit
 from warmlane.message import JobMessage
 from warmlane.ops import Cancel, Watch
-from warmlane.records import Outcome, encode_error
+from warmlane.records import Outcome, encode_error, text_event
 from warmlane.results import Attempt, JobStatus, Progress, State
+from warmlane.stream import Followed, Piece, ReadText
 
 #: The id of the one pretended worker.
 WORKER_ID = "fake-worker"
@@ -29,6 +30,7 @@ class Record:
     status: JobStatus
     inboxes: set[str]
     result: bytes | None = field(default=None, repr=False)
+    pieces: list[Piece] = field(default_factory=list, repr=False)
 
 
 class Records:
@@ -72,6 +74,24 @@ class Records:
                 return None
             record.inboxes.add(op.inbox)
             return record.status, record.result
+
+    def follow(self, op: ReadText) -> Followed | None:
+        with self._lock:
+            record = self._known.get(op.job_id)
+            if record is None:
+                return None
+            record.inboxes.add(op.inbox)
+            streams = isinstance(record.job, PredictJob) and record.job.stream
+            new = tuple(record.pieces[int(op.cursor or 0) :])
+            return Followed(record.status, streams, record.result is not None, str(len(record.pieces)), new)
+
+    def append(self, record: Record, piece: Piece) -> None:
+        """Add a piece to a job's text, and tell those who follow it."""
+        with self._lock:
+            record.pieces.append(Piece.unpack(piece.pack()))
+            inboxes = sorted(record.inboxes)
+        for inbox in inboxes:
+            self._tell(inbox, text_event(record.status.id))
 
     def cancel(self, op: Cancel) -> str:
         with self._lock:

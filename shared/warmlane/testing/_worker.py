@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from warmlane import codec
@@ -18,6 +18,7 @@ from warmlane.model import ModelRef
 from warmlane.ops import ReadModel
 from warmlane.records import Outcome
 from warmlane.results import ModelInfo, State, WarmModel, WorkerInfo
+from warmlane.stream import Piece
 from warmlane.testing._models import Models
 from warmlane.testing._records import WORKER_ID, Record, failure
 
@@ -54,12 +55,19 @@ class Worker:
 
     # -- jobs ------------------------------------------------------------------------------------------------------
 
-    def work(self, record: Record) -> Outcome:
-        """How a job ends. Never raises."""
+    def work(self, record: Record, tell: Callable[[Piece], None]) -> Outcome:
+        """How a job ends. Never raises.
+
+        Args:
+            tell: called with each piece of a text that is told.
+        """
         try:
             if record.status.cancel_requested:
                 raise JobCancelled(f"job {record.status.id} was cancelled", id=record.status.id)
-            return Outcome(State.SUCCEEDED, codec.encode("result", self._perform(record.job)))
+            value = self._perform(record.job)
+            if isinstance(value, Iterator) or (isinstance(record.job, PredictJob) and record.job.stream):
+                value = _told(value, tell)
+            return Outcome(State.SUCCEEDED, codec.encode("result", value))
         except WarmlaneError as exc:
             return failure(exc)
         except Exception as exc:  # noqa: BLE001 - as on a worker: whatever a reply raises fails its job
@@ -178,6 +186,18 @@ def _report(info: ModelInfo, version: int, *, reference_only: bool) -> dict[str,
         "reference_only": reference_only,
         "components": {},
     }
+
+
+def _told(value: Any, tell: Callable[[Piece], None]) -> list[str]:
+    """A text told piece by piece, as a result."""
+    if not isinstance(value, Iterator):
+        raise InternalError("a job with stream=True wants a text: let the reply return an iterator of str")
+    text = ""
+    for piece in value:
+        tell(Piece(len(text), piece))
+        text += piece
+    tell(Piece(len(text), "", last=True))
+    return [text]
 
 
 def _resolve(reply: Any, *args: Any) -> Any:

@@ -3,17 +3,25 @@ always number 0 here."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from warmlane.errors import ConfigurationError
+from warmlane_workers.settings import Size
 
 #: Share of the device's memory that the warm cache may take; the rest is for activations.
 _CPU_SHARE = 0.5
 _GPU_SHARE = 0.8
+#: Share of the machine's RAM for models that left a GPU. Each worker has its own: those of eight GPUs take half.
+_HOST_SHARE = 1 / 16
+#: Where a container is told how much memory it may take (cgroup v2).
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 #: Padded tokens in a batch. Measured for small encoders on a CPU; a GPU wants far more.
 _CPU_BATCH_TOKENS = 512
 _GPU_BATCH_TOKENS = 16_384
@@ -21,13 +29,20 @@ _GPU_BATCH_TOKENS = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where models run: its torch name, its memory, and how large a batch suits it."""
+    """Where models run: its torch name, its memory, and how large a batch suits it.
+
+    Attributes:
+        cache_bytes: what the warm models may take of its memory.
+        host_bytes: what models that left it may take of the host's.
+        cores: of the host.
+    """
 
     name: str
     memory_bytes: int
     cache_bytes: int
     batch_tokens: int
     cores: int
+    host_bytes: int = 0
 
     @property
     def streams(self) -> int:
@@ -44,28 +59,59 @@ class Device:
         return torch.device(self.name)
 
     def release(self) -> None:
-        """Give memory that nothing uses any more back to the device."""
+        """Give memory that nothing uses any more back: to the device, and to the operating system."""
         gc.collect()
         if self.name != "cpu":
             torch.cuda.empty_cache()
+        elif _malloc_trim is not None:
+            _malloc_trim(0)
 
 
-def find(setting: str, cache_bytes: int = 0, batch_tokens: int = 0) -> Device:
-    """The device that this process was started for.
+def _find_trim() -> Any:
+    """glibc keeps what is freed for itself, up to whole models, unless asked; other C libraries have no such call."""
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)
+
+
+_malloc_trim = _find_trim()
+
+
+def find(
+    setting: str, cache_bytes: Size | None = None, batch_tokens: int = 0, host_bytes: Size | None = None
+) -> Device:
+    """The device that this process was started for. Sizes that are none, or 0 tokens, are the device's defaults.
 
     Raises:
-        ConfigurationError: a GPU was asked for and torch sees none.
+        ConfigurationError: a GPU was asked for and torch sees none; or a second tier where it has no point.
     """
     cores = torch.get_num_threads()
+    ram = ram_bytes()
     if setting == "cpu":
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return Device("cpu", memory, cache_bytes or int(memory * _CPU_SHARE), batch_tokens or _CPU_BATCH_TOKENS, cores)
+        if host_bytes is not None and host_bytes.of(ram):
+            raise ConfigurationError(
+                "WARMLANE_HOST_CACHE_BYTES: on a CPU the host's memory is the device's; set WARMLANE_CACHE_BYTES alone"
+            )
+        budget = cache_bytes.of(ram) if cache_bytes else 0
+        return Device("cpu", ram, budget or int(ram * _CPU_SHARE), batch_tokens or _CPU_BATCH_TOKENS, cores)
     if not torch.cuda.is_available():
         raise ConfigurationError(
             f"device {setting}: torch sees no GPU; check the driver and the torch build, or use cpu"
         )
     memory = torch.cuda.get_device_properties(0).total_memory
-    return Device("cuda:0", memory, cache_bytes or int(memory * _GPU_SHARE), batch_tokens or _GPU_BATCH_TOKENS, cores)
+    return Device(
+        "cuda:0",
+        memory,
+        (cache_bytes.of(memory) if cache_bytes else 0) or int(memory * _GPU_SHARE),
+        batch_tokens or _GPU_BATCH_TOKENS,
+        cores,
+        int(ram * _HOST_SHARE) if host_bytes is None else host_bytes.of(ram),
+    )
+
+
+def ram_bytes() -> int:
+    """The memory of this machine, or what of it this container may take."""
+    ram = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _CGROUP_LIMIT.read_text().strip() if _CGROUP_LIMIT.is_file() else "max"
+    return min(ram, int(limit)) if limit.isdecimal() else ram
 
 
 def set_own_threads(count: int) -> None:

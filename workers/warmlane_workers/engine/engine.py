@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import logging
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from warmlane.errors import ModelNotFound
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
-from warmlane.results import State, Table, WarmModel
+from warmlane.results import Table, WarmModel
 from warmlane_workers import tasks
 from warmlane_workers.engine.batcher import Batcher, Lane
-from warmlane_workers.engine.cache import WarmCache
+from warmlane_workers.engine.cache import Room, WarmCache
 from warmlane_workers.engine.conversations import Talks, read_job
-from warmlane_workers.engine.device import Device, measure
+from warmlane_workers.engine.device import Device
 from warmlane_workers.engine.entry import Entry
+from warmlane_workers.engine.loader import Loaded, Loader, ModelKey
 from warmlane_workers.engine.reading import check_job, effective, read_row
+from warmlane_workers.engine.relief import relieved
 from warmlane_workers.engine.rows import POLICIES, Rows
 from warmlane_workers.engine.telling import listener
 from warmlane_workers.flavor.custom_code import check_worker, refuse_unasked
-from warmlane_workers.flavor.load import check_pipeline, load_components
+from warmlane_workers.flavor.load import check_pipeline
 from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import ModelStore
@@ -32,32 +33,6 @@ from warmlane_workers.tasks.base import Plan, Prepared, Task
 from warmlane_workers.tasks.failures import assembled
 from warmlane_workers.tasks.raw import RawTask
 from warmlane_workers.tasks.reach import Reach
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelKey:
-    """What makes a loaded model this one and no other."""
-
-    name: str
-    version: int
-    dtype: str | None
-
-    def __str__(self) -> str:
-        return f"{self.name}/{self.version}"
-
-
-@dataclass(eq=False)
-class Loaded:
-    """A model in memory. Its tasks are made at the first predict that needs them, over the same weights."""
-
-    name: str
-    artifact: Artifact
-    components: dict[str, Any] = field(repr=False)
-    dtype: str
-    task: Task | None = field(default=None, repr=False)
-    raw: Task | None = field(default=None, repr=False)
 
 
 class Engine:
@@ -68,6 +43,7 @@ class Engine:
         trust_remote_code: whether the operator lets models run code of their own; a job has to ask for it as well.
         url_inputs: whether the operator lets rows be URLs.
         conversation_ttl_s: how long a conversation waits for its next turn.
+        cache_ttl_s: how long a model stays that nobody uses and that is not pinned; 0 until its room is wanted.
         on_change: called when a model came or went.
     """
 
@@ -80,25 +56,37 @@ class Engine:
         trust_remote_code: bool,
         url_inputs: bool = False,
         conversation_ttl_s: int = CONVERSATION_TTL_S,
+        cache_ttl_s: float = 0.0,
         on_change: Callable[[], None],
     ) -> None:
         self._store = store
         self.device = device
-        self._source_roots = source_roots
         self._trust_remote_code = trust_remote_code
         self._conversation_ttl_s = conversation_ttl_s
         self._reach = Reach(tuple(root.resolve() for root in source_roots), url_inputs)
         self._batcher = Batcher(device.streams, device.share_cores)
-        self.cache: WarmCache[ModelKey, Loaded] = WarmCache(device.cache_bytes, self._free, on_change)
+        self._loader = Loader(store, device, source_roots)
+        self.cache: WarmCache[ModelKey, Loaded] = WarmCache(
+            device.cache_bytes, self._loader.free, on_change, evict=self._loader.evict
+        )
+        self._ttl_s = cache_ttl_s
+        self._stopping = threading.Event()
         #: (name, version) -> the type in which predict serves it when a job does not say.
         self._served: dict[tuple[str, int], str | None] = {}
 
     def start(self) -> None:
         self._batcher.start()
+        if self._ttl_s:
+            threading.Thread(target=self._expire, name="warmlane-expiry", daemon=True).start()
 
     def stop(self, timeout_s: float) -> bool:
         """End the device threads; whether they ended in time."""
+        self._stopping.set()
         return self._batcher.stop(timeout_s)
+
+    def _expire(self) -> None:
+        while not self._stopping.wait(self.cache.expire(self._ttl_s)):
+            pass
 
     def predict(self, job: PredictJob, context: JobContext) -> Any:
         """One output for each row of the job."""
@@ -112,7 +100,7 @@ class Engine:
             check_job(artifact, job)
         single = not isinstance(job.inputs, list | Table)
         rows = job.inputs.rows() if isinstance(job.inputs, Table) else [job.inputs] if single else job.inputs
-        with self.cache.lease(key, lambda room: self._load(key, artifact, context, trust=trust)) as entry:
+        with self.cache.lease(key, lambda room: self._loader.load(key, artifact, context, room, trust=trust)) as entry:
             refuse_unasked(entry.value.components, agreed=trust)
             task = self._raw(entry.value) if raw else self._task(entry.value)
             plan = task.plan(job.params if raw else effective(artifact, job.params))
@@ -123,7 +111,7 @@ class Engine:
 
             policy = POLICIES[job.on_error](single, context)
             lane = self._lane(key, task, plan)
-            told = listener(job, task, plan, single, context)
+            told = listener(job, task, plan, context)
             waiting = Rows(rows, prepare, lambda outputs: task.finish(outputs, plan), policy, context, told)
             answers = waiting.run(lambda parts: self._batcher.submit(lane, parts))
             if talks:
@@ -135,7 +123,13 @@ class Engine:
     def _lane(self, key: ModelKey, task: Task, plan: Plan) -> Lane:
         # The task object is part of the key: rows never meet those of an unloaded twin.
         budget = self.device.batch_tokens * task.budget_factor
-        return Lane((key, id(task), plan.group), lambda batch: task.forward(batch, plan), budget)
+        run = relieved(lambda batch: task.forward(batch, plan), self._relieve)
+        return Lane((key, id(task), plan.group), run, budget)
+
+    def _relieve(self) -> None:
+        """Free what nobody uses. Called in the device thread."""
+        self.cache.evict_idle()
+        self.device.release()
 
     def load(self, job: LoadJob, context: JobContext) -> dict[str, Any]:
         """Warm a model; says what is in memory afterwards."""
@@ -144,7 +138,11 @@ class Engine:
         if job.return_type == "pipeline" and artifact.model_type:
             check_pipeline(artifact)
         started = time.monotonic()
-        with self.cache.lease(key, lambda room: self._load(key, artifact, context, trust=trust), pin=job.pin) as entry:
+
+        def read(room: Room) -> tuple[Loaded, int]:
+            return self._loader.load(key, artifact, context, room, trust=trust)
+
+        with self.cache.lease(key, read, pin=job.pin) as entry:
             refuse_unasked(entry.value.components, agreed=trust)
             if job.return_type == "pipeline":
                 self._task(entry.value)
@@ -173,7 +171,11 @@ class Engine:
         for name, version in list(self._served):
             if name == ref.name and wanted in (None, version):
                 self._served.pop((name, version), None)
-        return self.cache.unload(lambda key: key.name == ref.name and wanted in (None, key.version))
+
+        def meant(key: ModelKey) -> bool:
+            return key.name == ref.name and wanted in (None, key.version)
+
+        return self.cache.unload(meant) + self._loader.unload(meant)
 
     def warm(self) -> tuple[WarmModel, ...]:
         """What is in memory, for the registry."""
@@ -209,27 +211,6 @@ class Engine:
                 self._served[place] = dtype
         return ModelKey(*place, dtype), artifact
 
-    def _load(self, key: ModelKey, artifact: Artifact, context: JobContext, *, trust: bool) -> tuple[Loaded, int]:
-        context.tell(State.LOADING, "loading")
-        logger.info("loading %s as %s", key, key.dtype, extra={"action": "load", "job_id": context.job_id})
-        if not artifact.model_type:  # a diagnostic task has no model
-            return Loaded(str(key), artifact, {"task": artifact.task}, ""), 0
-        try:
-            components = load_components(
-                self._store.path(key.name, key.version),
-                dtype=key.dtype,
-                device=self.device.name,
-                trust_remote_code=trust,
-                source_roots=self._source_roots,
-                report=context.report,
-            )
-        finally:
-            # Deleted meanwhile: it is not damaged but gone, and once warm nobody would unload it any more.
-            self._store.resolve(ModelRef(key.name, key.version))
-        model = components["model"]
-        context.tell(State.RUNNING, "running")
-        return Loaded(str(key), artifact, components, str(model.dtype).removeprefix("torch.")), measure(model)
-
     def _task(self, loaded: Loaded) -> Task:
         if loaded.task is None:
             # Two threads may both make one; either is right, and the weights are shared.
@@ -253,8 +234,3 @@ class Engine:
         if return_type == "pipeline" and pipeline is not None:
             return {"pipeline": type(pipeline).__name__, **parts}
         return parts
-
-    def _free(self, loaded: Loaded) -> None:
-        loaded.task = loaded.raw = None
-        loaded.components.clear()
-        self.device.release()

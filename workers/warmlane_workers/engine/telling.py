@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
-from warmlane.errors import InvalidInput, JobCancelled, UnsupportedTask, WarmlaneError
+from warmlane.errors import JobCancelled, UnsupportedTask, WarmlaneError
 from warmlane.jobs import PredictJob
 from warmlane.stream import AppendText, Piece
 from warmlane_workers.lifecycle import JobContext
@@ -123,7 +123,7 @@ class Telling(Silent):
         self._send(Piece(at, text[at:], last=True))
 
     def _send(self, piece: Piece) -> bool:
-        """Whether a piece arrived. One that did not goes with the next; without the last, readers are sent to the result.
+        """Whether a piece arrived. One that did not goes with the next; where the last is lost, the result is not.
 
         Raises:
             JobCancelled: somebody wants the job cancelled.
@@ -139,16 +139,14 @@ class Telling(Silent):
         return True
 
 
-def listener(job: PredictJob, task: Task, plan: Plan, single: bool, context: JobContext) -> Silent:
+def listener(job: PredictJob, task: Task, plan: Plan, context: JobContext) -> Silent:
     """How a job waits for its rows.
 
     Raises:
-        UnsupportedTask, InvalidInput: it wants to be told a text that there is not.
+        UnsupportedTask: it wants to be told a text that there is not.
     """
     if not job.stream:
         return Silent(Watch() if isinstance(task, WritingTask) else None)
     if not isinstance(task, WritingTask):
         raise UnsupportedTask("stream: this model's task writes no text piece by piece; leave `stream` out")
-    if not single:
-        raise InvalidInput("stream: one row has one text; send a job for each row", field="inputs")
     return Telling(task, plan, job.output, context)

@@ -6,7 +6,7 @@ Source: the guide, "Saving a pipeline and loading components" and "Scale Inferen
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from warmlane.errors import (
 )
 from warmlane.jobs import RETURN_TYPES
 from warmlane.model import dtype_name
-from warmlane_workers.flavor import adapters, files, hub, reading, source
+from warmlane_workers.flavor import adapters, files, hub, reading, source, weights
 from warmlane_workers.flavor.code_paths import add_code
+from warmlane_workers.flavor.memory import within_memory
 from warmlane_workers.mlmodel import COMPONENTS_DIR, MODEL_DIR, PEFT_DIR, Artifact
 from warmlane_workers.pipelines.build import build_pipeline
 from warmlane_workers.pipelines.registry import READERS, pipeline_class
@@ -101,9 +102,17 @@ def load_components(
     trust_remote_code: bool = False,
     source_roots: tuple[Path, ...] = (Path("/"),),
     report: hub.Report | None = None,
+    room: Callable[[int], None] = lambda size: None,
 ) -> dict[str, Any]:
-    """`{"task", "model", "tokenizer", …}`; the model is in evaluation mode on its device. Arguments as
-    `load_model`; `report` is told how far a download is."""
+    """`{"task", "model", "tokenizer", …}`; the model is in evaluation mode on its device. Arguments as `load_model`.
+
+    Args:
+        report: told how far a download is.
+        room: told how many bytes the weights will take, before they are read; may raise.
+
+    Raises:
+        OutOfMemory: the device's memory is full.
+    """
     directory = Path(path)
     artifact = Artifact.read(directory)
     if "files" in artifact.own:
@@ -112,20 +121,26 @@ def load_components(
         add_code(directory)
     chosen = dtype_name(dtype) or _recorded_dtype(artifact)
     place = _model_dir(directory, artifact, base_model_path, source_roots, trust_remote_code, report)
-    model = reading.read_model(
-        place,
-        artifact.model_type,
-        artifact.task,
-        dtype=chosen,
-        device_map=device_map,
-        key_mapping=adapters.MLFLOW_NAMES if artifact.has_adapter else None,
-        trust_remote_code=trust_remote_code,
-    )
-    if artifact.has_adapter:
-        model = adapters.apply(model, directory / PEFT_DIR).eval()
+    room(weights.loaded_bytes(place, chosen))
+    if device is not None and torch.device(device).type != "cpu":
+        device_map = {"": device}  # tensor by tensor from the files to the device: the host never holds the model
+    with within_memory("the model"):
+        model = reading.read_model(
+            place,
+            artifact.model_type,
+            artifact.task,
+            dtype=chosen,
+            device_map=device_map,
+            key_mapping=adapters.MLFLOW_NAMES if artifact.has_adapter else None,
+            trust_remote_code=trust_remote_code,
+        )
+        if artifact.has_adapter:
+            model = adapters.apply(model, directory / PEFT_DIR).eval()
+        if device is not None:
+            model = model.to(device)
     names = [name for name in artifact.components if name in READERS]
     read = {name: _component(directory, artifact, name, trust_remote_code) for name in names}
-    return {"task": artifact.task, "model": model if device is None else model.to(device), **read}
+    return {"task": artifact.task, "model": model, **read}
 
 
 def check_pipeline(artifact: Artifact) -> None:

@@ -26,6 +26,7 @@ from warmlane.errors import (
     WarmlaneError,
 )
 from warmlane_workers.flavor import custom_code
+from warmlane_workers.flavor.memory import is_exhausted
 from warmlane_workers.pipelines.registry import READERS, model_class
 
 #: transformers patches its own classes and torch's default type while it builds a model: one at a time in a process.
@@ -64,6 +65,8 @@ def translated(what: str, error: type[ArtifactError | SourceError]) -> Iterator[
         first = str(exc).strip().splitlines()[0]
         raise MissingExtra(f"{what} needs a package that is not installed: {first}") from exc
     except Exception as exc:  # tokenizers raises no less than that
+        if is_exhausted(exc):
+            raise  # the files are not to blame
         raise error(f"{what} does not load ({type(exc).__name__}: {str(exc)[:300]})") from exc
 
 

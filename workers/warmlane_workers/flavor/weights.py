@@ -4,10 +4,12 @@ weights are read."""
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import safetensors
 
@@ -86,3 +88,31 @@ def dtype(paths: Iterable[Path], name: str, resolve: Callable[[Path], Path]) -> 
         except safetensors.SafetensorError as exc:
             raise SourceError(f"{name}: the weights are damaged ({path.name} is no safetensors file)") from exc
     return next((_DTYPES[kind] for kind, _ in counts.most_common() if kind in _DTYPES), None)
+
+
+def loaded_bytes(directory: Path, dtype: str | None) -> int:
+    """Bytes that a checkpoint's weights will take in memory, from the files' headers.
+
+    An estimate: what a model does not use of the files counts, what it makes itself does not. 0 where nothing is known;
+    what is wrong with the files is for the load to say.
+
+    Args:
+        dtype: what floating-point weights are loaded in; None is as they are.
+    """
+    size = 0
+    try:
+        for path in find(directory, directory.name, lambda path: path):
+            if path.suffix == ".safetensors":
+                with safetensors.safe_open(path, "pt") as tensors:
+                    size += sum(_bytes(tensors.get_slice(key), dtype) for key in tensors.keys())  # noqa: SIM118
+    except (SourceError, safetensors.SafetensorError, OSError):
+        return 0
+    return size
+
+
+def _bytes(tensor: Any, dtype: str | None) -> int:
+    kind = tensor.get_dtype()
+    if kind in _DTYPES:
+        kind = next(name for name, known in _DTYPES.items() if known == (dtype or _DTYPES[kind]))
+    bits = re.search(r"\d+", kind)  # I8, U8, BF16, F8_E4M3, …; BOOL has none
+    return int(math.prod(tensor.get_shape()) * (int(bits[0]) if bits else 8) // 8)
