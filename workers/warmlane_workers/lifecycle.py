@@ -52,7 +52,6 @@ class JobContext:
         left_s: seconds to the job's deadline; None without one.
 
     Attributes:
-        late_at: when its deadline passes, by `time.monotonic`; infinite without one.
         truncated: numbers of the rows that were cut, which the handler says of its result.
     """
 
@@ -62,7 +61,7 @@ class JobContext:
         self.job_id = job_id
         self.attempt = attempt
         self.priority = priority
-        self.late_at = math.inf if left_s is None else time.monotonic() + left_s
+        self._late_at = math.inf if left_s is None else time.monotonic() + left_s
         self.truncated: tuple[int, ...] = ()
         self._store = store
         self._phase = ""
@@ -75,15 +74,19 @@ class JobContext:
             JobCancelled: somebody wants it cancelled.
             JobExpired: its deadline has passed.
         """
-        now = time.monotonic()
-        if now >= self.late_at:
+        if not self.left_s():
             raise late(self.job_id)
+        now = time.monotonic()
         kind = phase.partition(" ")[0]
         if kind == self._phase and now < self._next:
             return
         self._phase, self._next = kind, now + REPORT_S
         if self._send(State.RUNNING, Progress(fraction, phase)):
             raise JobCancelled(f"job {self.job_id} was cancelled", id=self.job_id)
+
+    def left_s(self) -> float:
+        """Seconds to the job's deadline; infinite without one, 0 when it has passed."""
+        return max(0.0, self._late_at - time.monotonic())
 
     def tell(self, state: State, phase: str) -> None:
         """Say what happens, and hear nothing: for a load, which other jobs wait for whatever becomes of this one."""
