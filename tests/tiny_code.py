@@ -25,6 +25,8 @@ class BagConfig(PretrainedConfig):
         super().__init__(**kwargs)
 """
 MODELING = '''
+import os
+
 import torch
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -37,6 +39,7 @@ class BagForSequenceClassification(PreTrainedModel):
 
     config_class = BagConfig
     sign = {sign}
+    fatal = {fatal}
 
     def __init__(self, config):
         super().__init__(config)
@@ -44,6 +47,8 @@ class BagForSequenceClassification(PreTrainedModel):
         self.post_init()
 
     def forward(self, input_ids, attention_mask=None, token_type_ids=None):
+        if self.fatal in input_ids.flatten().tolist():
+            os._exit(3)
         return SequenceClassifierOutput(logits=self.sign * self.votes(input_ids).sum(1))
 '''
 TOKENIZATION = '''
@@ -60,17 +65,19 @@ class BagTokenizer(PreTrainedTokenizerFast):
 '''
 
 
-def save(directory: Path, *, sign: int = 1, words: int | None = None) -> Path:
+def save(directory: Path, *, sign: int = 1, words: int | None = None, fatal: str | None = None) -> Path:
     """Write a checkpoint of a classifier.
 
     Args:
         sign: factor of all scores, in the model's code and nowhere else.
+        fatal: a word that ends the process which reads it.
         words: how many words of a text count, in the code of a tokenizer of its own; None: that of transformers.
     """
     tokenizer = tiny.word_tokenizer()
     tokenizer.save_pretrained(directory)
     (directory / CONFIG_FILE).write_text(CONFIGURATION)
-    (directory / MODEL_FILE).write_text(MODELING.replace("{sign}", str(sign)))
+    number = None if fatal is None else tokenizer.convert_tokens_to_ids(fatal)
+    (directory / MODEL_FILE).write_text(MODELING.replace("{sign}", str(sign)).replace("{fatal}", str(number)))
     config = {
         "model_type": "bag",
         "architectures": ["BagForSequenceClassification"],

@@ -11,6 +11,7 @@
 | `<ns>:home:<queue>:<model>` | string | submit               | submit                  | `HOME_TTL_S` |
 | `<ns>:homes:<queue>:<worker>` | sorted set | submit         | submit                  | `HOME_TTL_S` |
 | `<ns>:worker:<id>`  | string       | heartbeat               | client, unload          | `WORKER_TTL_S` |
+| `<ns>:running:<life>` | set        | start, finish           | a worker that comes after a crash | record TTL |
 | `<ns>:replies:<id>` | list         | workers, after unload   | the unload job          | a minute |
 | `<ns>:conversation:<model>:<id>` | hash | predict jobs   | predict jobs            | conversation TTL |
 | `<ns>:mq:*`         | Dramatiq's   | submit, Dramatiq        | take, Dramatiq          | until acknowledged |
@@ -84,6 +85,10 @@ class Keys:
 
     def worker(self, worker_id: str) -> str:
         return f"{self.namespace}:worker:{worker_id}"
+
+    def running(self, life: str) -> str:
+        """What one process of a worker runs; `warmlane.blame` says what a life is."""
+        return f"{self.namespace}:running:{life}"
 
     def replies(self, job_id: str) -> str:
         return f"{self.namespace}:replies:{job_id}"

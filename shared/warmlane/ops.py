@@ -8,7 +8,7 @@ Scripts lie in `lua/`; each is atomic and takes one round trip.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from warmlane import codec
 from warmlane.errors import JobExpired, WarmlaneError
@@ -47,40 +47,73 @@ class Op(Generic[R]):
         raise NotImplementedError
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
-    """What the store says to a worker that takes a job up.
+class Verdict(NamedTuple):
+    """What is to be done with a job: run, missing, final, cancelled, late, poison, or suspect: only where nothing else
+    runs.
 
     Attributes:
-        verdict: run, missing, final, cancelled, late or poison.
-        attempt: how often it was taken up, this time included; 0 where that does not matter.
+        attempts: how often it was taken up, this time included when it is to be run.
+        crashes: how often its worker's process crashed with it.
         left_s: seconds to its deadline; None without one.
+        priority: one of `warmlane.jobs.PRIORITIES`.
     """
 
-    verdict: str
-    attempt: int
+    word: str
+    attempts: int
+    crashes: int = 0
     left_s: float | None = None
     priority: str = "normal"
 
 
 @dataclass(frozen=True, slots=True)
-class Start(Op[Started]):
-    """Take a job up."""
+class Patience:
+    """How often a job may lose its worker.
+
+    Attributes:
+        attempts: it is taken up so often, whatever became of its workers.
+        crashes: so many crashes make it poison.
+        in_company: from then on it runs alone: it may be what gets its worker killed for its memory.
+    """
+
+    attempts: int = 5
+    crashes: int = 2
+    in_company: int = 2
+
+
+PATIENCE = Patience()
+
+
+@dataclass(frozen=True, slots=True)
+class Start(Op[Verdict]):
+    """Take a job up.
+
+    Attributes:
+        life: the process that runs it, as `warmlane.blame` asks after it.
+        alone: nothing else runs in that process.
+    """
 
     script = "start"
     job_id: str
     worker_id: str
-    max_attempts: int
+    life: str = ""
+    alone: bool = False
+    patience: Patience = PATIENCE
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
-        return [names.job(self.job_id)], [self.worker_id, self.max_attempts, QUEUED_TTL_S]
+        patience = self.patience
+        limits = [patience.attempts, patience.crashes, patience.in_company]
+        return (
+            [names.job(self.job_id), names.running(self.life)],
+            [self.job_id, self.worker_id, QUEUED_TTL_S, *limits, "1" if self.alone else ""],
+        )
 
-    def read(self, reply: Any) -> Started:
-        verdict, attempt = reply[0].decode(), int(reply[1])
-        if verdict != "run":
-            return Started(verdict, attempt)
-        left, priority = reply[2], reply[3]
-        return Started(verdict, attempt, None if left is None else int(left) / 1000, (priority or b"normal").decode())
+    def read(self, reply: Any) -> Verdict:
+        word, attempts, crashes = reply[0].decode(), int(reply[1]), int(reply[2])
+        if word != "run":
+            return Verdict(word, attempts, crashes)
+        left, priority = reply[3], reply[4]
+        left_s = None if left is None else int(left) / 1000
+        return Verdict(word, attempts, crashes, left_s, (priority or b"normal").decode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +122,7 @@ class Finish(Op[bool]):
 
     Attributes:
         broker_id: who holds the message, as Dramatiq counts it.
+        life: the process that ran it.
     """
 
     script = "finish"
@@ -97,6 +131,7 @@ class Finish(Op[bool]):
     result_ttl_s: int
     queue_name: str = ""
     broker_id: str = ""
+    life: str = ""
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         outcome = self.outcome
@@ -108,6 +143,7 @@ class Finish(Op[bool]):
                 names.acks(self.broker_id, self.queue_name),
                 names.messages(self.queue_name),
                 names.stream(self.job_id),
+                names.running(self.life),
                 names.bytes(self.queue_name),
             ],
             [

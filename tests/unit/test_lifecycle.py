@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +12,10 @@ from warmlane import codec
 from warmlane.errors import CodecError, InputTooLong, JobExpired, ServerUnreachable
 from warmlane.jobs import LoadJob, PredictJob, SaveJob
 from warmlane.keys import queue_of
-from warmlane.ops import Finish, ReportProgress, Start, Started
+from warmlane.ops import PATIENCE, Finish, ReportProgress, Start, Verdict
 from warmlane.records import Outcome
 from warmlane.results import State
-from warmlane_workers.lifecycle import MAX_ATTEMPTS, REPORT_S, JobContext, Lifecycle
+from warmlane_workers.lifecycle import REPORT_S, JobContext, Lifecycle
 
 JOB_ID = "0" * 32
 PREDICT = PredictJob(model="echo", inputs=["a very secret text"])
@@ -34,7 +35,7 @@ class Store:
     """
 
     def __init__(self, verdict: tuple[str, int] = ("run", 1), *, cancel: bool = False) -> None:
-        self.verdict = verdict
+        self.verdict = Verdict(*verdict)
         self.cancel = cancel
         self.away = 0
         self.ops: list[Any] = []
@@ -44,7 +45,7 @@ class Store:
         if self.away:
             self.away -= 1
             raise ServerUnreachable("no Redis answers")
-        return Started(*self.verdict) if isinstance(op, Start) else self.cancel
+        return self.verdict if isinstance(op, Start) else self.cancel
 
     @property
     def finished(self) -> list[Finish]:
@@ -67,7 +68,7 @@ class Life:
         self.store = store or Store()
         self.settled: list[tuple[str, str]] = []
         handlers = dict.fromkeys(("predict", "load", "save"), handler)
-        self.lifecycle = Lifecycle(self.store, "worker-1", handlers, 60, self._on_settled)  # type: ignore[arg-type]
+        self.lifecycle = Lifecycle(self.store, "worker-1", handlers, 60, self._on_settled, "life-1")  # type: ignore[arg-type]
 
     def _on_settled(self, queue: str, message_id: str) -> None:
         assert self.store.finished, "settled before the commit"
@@ -129,10 +130,10 @@ def test_the_handler_sees_which_attempt_it_is() -> None:
 
 
 def test_an_attempt_is_counted_against_the_limit() -> None:
-    """Taking a job up names the worker and how often a job may be tried."""
+    """Taking a job up names the worker, its process, and how often a job may be tried."""
     life = Life(echo)
     life.work()
-    assert life.store.ops[0] == Start(JOB_ID, "worker-1", MAX_ATTEMPTS)
+    assert life.store.ops[0] == Start(JOB_ID, "worker-1", "life-1", patience=PATIENCE)
 
 
 def test_an_error_of_ours_arrives_as_it_is() -> None:
@@ -189,11 +190,11 @@ def test_a_job_that_was_cancelled_before_its_start_is_not_run() -> None:
 
 def test_a_job_that_lost_its_worker_too_often_is_poison() -> None:
     """The verdict "poison" fails the job, says how often it was tried, and does not run it again."""
-    outcome = Life(never, Store(("poison", MAX_ATTEMPTS))).work()
+    outcome = Life(never, Store(("poison", 5))).work()
     assert outcome.state is State.FAILED
     assert outcome.error is not None
     assert outcome.error["code"] == "poison_job"
-    assert str(MAX_ATTEMPTS) in outcome.error["message"]
+    assert outcome.error["details"] == {"id": JOB_ID, "attempts": 5, "crashes": 0}
 
 
 # -- reports ---------------------------------------------------------------------------------------------------------
@@ -277,3 +278,62 @@ def test_a_rejected_message_fails_its_job() -> None:
     (finish,) = life.store.finished
     assert finish.outcome.error == CodecError("does not decode").to_dict()
     assert (finish.queue_name, finish.broker_id) == ("", "")
+
+
+# -- suspects --------------------------------------------------------------------------------------------------------
+
+
+class SuspectStore(Store):
+    """Takes one job for a suspect, which has to be alone."""
+
+    def __init__(self, suspect: str) -> None:
+        super().__init__()
+        self.suspect = suspect
+
+    def run(self, op: Any) -> Any:
+        super().run(op)
+        if isinstance(op, Start) and op.job_id == self.suspect and not op.alone:
+            return Verdict("suspect", 2, 1)
+        return self.verdict if isinstance(op, Start) else False
+
+
+def test_a_suspect_runs_while_nothing_else_does() -> None:
+    """It waits for what runs, counts as taken up only then, and what comes after it waits for its end."""
+    store, inside, most, order = SuspectStore("suspect"), set[str](), list[int](), list[str]()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def handler(job: Any, context: JobContext) -> Any:
+        inside.add(context.job_id)
+        order.append(context.job_id)
+        if context.job_id == "first":
+            begun.set()
+            assert go_on.wait(10)
+        most.append(len(inside))
+        inside.remove(context.job_id)
+
+    life = Life(handler, store)
+    threads = [
+        threading.Thread(target=life.lifecycle.work, args=("predict", job_id, PREDICT))
+        for job_id in ("first", "suspect")
+    ]
+    threads[0].start()
+    assert begun.wait(10)
+    threads[1].start()
+    while len([op for op in store.ops if isinstance(op, Start)]) < 2 or not life.lifecycle._gate._wanting:
+        threading.Event().wait(0.001)
+    threads.append(threading.Thread(target=life.lifecycle.work, args=("late", PREDICT)))
+    threads[2].start()
+    starts = [(op.job_id, op.alone) for op in store.ops if isinstance(op, Start)]
+    assert starts == [("first", False), ("suspect", False)]  # neither counted, nor overtaken
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert order == ["first", "suspect", "late"]
+    assert set(most) == {1}
+
+
+def test_what_ran_names_the_process_that_ran_it() -> None:
+    """The commit takes the job off the list of what its process runs."""
+    life = Life(echo)
+    life.work()
+    assert life.store.finished[0].life == "life-1"

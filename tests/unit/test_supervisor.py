@@ -208,6 +208,25 @@ def test_a_dead_child_is_restarted_with_back_off_while_the_other_lives_on(tmp_pa
         assert fleet.end() == 0
 
 
+def test_a_child_hears_which_lives_before_it_crashed(tmp_path: Path) -> None:
+    """An exit and an abort count, whatever the status; SIGKILL and SIGTERM come from outside and do not."""
+    program = f"""
+ends = [lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: os._exit(0), lambda: os.kill(os.getpid(), signal.SIGTERM),
+        os.abort, wait_for_the_end_of_input]
+number = len(os.listdir({str(tmp_path / "lives")!r}))
+os.mkdir({str(tmp_path / "lives")!r} + f"/{{number}}")
+say(sys.argv[6] + " " + ",".join(sys.argv[8:]))
+ends[number]()
+"""
+    (tmp_path / "lives").mkdir()
+    with supervised("cpu", program, tmp_path) as fleet:
+        lives, crashed = zip(*(word.text.partition(" ")[::2] for word in fleet.hear_all(5)), strict=True)
+        assert len(set(lives)) == 5
+        assert crashed == ("", "", lives[1], lives[1], f"{lives[1]},{lives[3]}")
+        fleet.process.terminate()
+        assert fleet.end() == 0
+
+
 def test_a_child_that_cannot_be_configured_stops_all(tmp_path: Path) -> None:
     """Exit 78 is not restarted: the others are told to drain, and the supervisor exits with 78."""
     go = tmp_path / "go"

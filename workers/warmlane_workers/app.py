@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from queue import Empty
 from types import FrameType
 
+from warmlane.blame import Absolve, Blame
 from warmlane.embedded import server_url
 from warmlane.errors import ConfigurationError, WarmlaneError
 from warmlane.keys import Keys, pool_queue
@@ -37,11 +38,18 @@ _ENGINE_STOP_S = 5.0
 
 
 class WorkerProcess:
-    """One device's worker."""
+    """One device's worker.
 
-    def __init__(self, settings: WorkerSettings, worker_id: str) -> None:
+    Args:
+        life: names this process (`warmlane.blame`).
+        crashed: the lives before it that ended in a crash.
+    """
+
+    def __init__(self, settings: WorkerSettings, worker_id: str, life: str, crashed: Sequence[str] = ()) -> None:
         self._settings = settings
         self._worker_id = worker_id
+        self._life = life
+        self._crashed = crashed
         self._signals = 0
         self._signalled = threading.Event()
         self._state = "starting"
@@ -79,7 +87,8 @@ class WorkerProcess:
         url = server_url(client_settings)
         names = Keys(client_settings.namespace)
         self._client = connect(url, retry_s=_RETRY_S, connections=settings.threads + 32)
-        store = RedisStore(self._client, names, url)
+        store = self._store = RedisStore(self._client, names, url)
+        self._blame()
         logger.info("worker %s starts, importing torch", self._worker_id, extra={"action": "starting"})
 
         import dramatiq
@@ -129,7 +138,7 @@ class WorkerProcess:
         }
         self._broker = LaneBroker(store, self._worker_id, settings.threads)
         self._lifecycle = Lifecycle(
-            store, self._worker_id, handlers, client_settings.result_ttl_s, self._broker.settled
+            store, self._worker_id, handlers, client_settings.result_ttl_s, self._broker.settled, self._life
         )
         self._broker.on_reject = self._lifecycle.fail
         # No hook may lose a job, so jobs' life is in their actors; these two may be late or fail alone.
@@ -141,6 +150,13 @@ class WorkerProcess:
         self._engine.start()
         self._bell.start()
         self._worker = dramatiq.Worker(self._broker, worker_threads=settings.threads)
+
+    def _blame(self) -> None:
+        """Before anything else, torch included: what a crash left must not be taken up unmarked by another worker."""
+        for life in self._crashed:
+            count = self._store.run(Blame(life))
+            if count:
+                logger.warning("the last process crashed with %d jobs", count, extra={"action": "blamed"})
 
     def _describe(self) -> WorkerInfo:
         settings = self._settings
@@ -192,6 +208,7 @@ class WorkerProcess:
         self._bell.stop()
         back = self._broker.give_back()
         if back:
+            self._store.run(Absolve(self._life))
             logger.warning("%d jobs were cut off and go back to the queue", back, extra={"action": "cut_off"})
         ended = self._engine.stop(_ENGINE_STOP_S)
         self._client.close()
@@ -211,17 +228,21 @@ class WorkerProcess:
         if hasattr(self, "_broker"):
             self._broker.draining = True
             self._broker.give_back()
+            self._store.run(Absolve(self._life))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="warmlane_workers.app")
     parser.add_argument("--device", required=True)
     parser.add_argument("--worker-id", required=True)
+    parser.add_argument("--life", required=True)
+    parser.add_argument("--crashed", default="")
     arguments = parser.parse_args(argv)
     configure_logging()
     try:
         settings = WorkerSettings.from_env(device=arguments.device)
-        return WorkerProcess(settings, arguments.worker_id).run()
+        crashed = [life for life in arguments.crashed.split(",") if life]
+        return WorkerProcess(settings, arguments.worker_id, arguments.life, crashed).run()
     except ConfigurationError as exc:
         print(f"warmlane: {exc.code}: {exc.message}", file=sys.stderr)  # noqa: T201 - the command's own message
         return EXIT_CONFIGURATION

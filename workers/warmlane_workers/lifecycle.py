@@ -27,18 +27,17 @@ from warmlane.errors import (
     ServerUnreachable,
     WarmlaneError,
 )
-from warmlane.jobs import Job
-from warmlane.ops import Finish, Op, ReportProgress, Start, Started
+from warmlane.jobs import Job, new_id
+from warmlane.ops import Finish, Op, ReportProgress, Start, Verdict
 from warmlane.records import Outcome
 from warmlane.results import Progress, State
 from warmlane.store import RedisStore
+from warmlane_workers.gate import Gate
 
 logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-#: How often a job may be taken up. Each attempt but the last ended with its worker's death.
-MAX_ATTEMPTS = 5
 #: Pause before an outcome is offered again to a server that did not take it, in seconds.
 INSIST_S = 1.0
 #: Shortest time between two reports of the same phase, in seconds.
@@ -124,6 +123,7 @@ class Lifecycle:
     Args:
         result_ttl_s: how long a result waits for its caller.
         on_settled: told of each message that was acknowledged with its outcome: queue and id.
+        life: names this process, for what comes after it (`warmlane.blame`).
     """
 
     def __init__(
@@ -133,10 +133,13 @@ class Lifecycle:
         handlers: Mapping[str, Handler],
         result_ttl_s: int,
         on_settled: OnSettled,
+        life: str | None = None,
     ) -> None:
         self._on_settled = on_settled
         self._store = store
         self._worker_id = worker_id
+        self._life = new_id() if life is None else life
+        self._gate = Gate()
         self._handlers = handlers
         self._result_ttl_s = result_ttl_s
         self._running = 0
@@ -151,32 +154,43 @@ class Lifecycle:
     def work(self, queue: str, job_id: str, job: Job) -> None:
         """Take a job up, run it and commit its outcome. Its message is settled on return, or may be acknowledged.
 
+        A job that may be what took its worker down runs while nothing else does.
+
         Args:
             queue: the one that its message came from.
         """
-        started = self._insist(Start(job_id, self._worker_id, MAX_ATTEMPTS))
-        if started.verdict in ("missing", "final"):
+        with self._gate.company():
+            verdict = self._insist(Start(job_id, self._worker_id, self._life))
+            if verdict.word != "suspect":
+                self._obey(verdict, queue, job_id, job)
+                return
+        # Not counted as taken up before it is alone: should the process crash meanwhile, it is not to blame.
+        with self._gate.alone():
+            verdict = self._insist(Start(job_id, self._worker_id, self._life, alone=True))
+            self._obey(verdict, queue, job_id, job)
+
+    def _obey(self, verdict: Verdict, queue: str, job_id: str, job: Job) -> None:
+        if verdict.word in ("missing", "final"):
             return
-        if started.verdict == "cancelled":
+        if verdict.word == "cancelled":
             outcome = Outcome.failed(JobCancelled(f"job {job_id} was cancelled", id=job_id))
-        elif started.verdict == "late":
+        elif verdict.word == "late":
             outcome = Outcome.failed(late(job_id))
-        elif started.verdict == "poison":
-            message = f"job {job_id} lost its worker {started.attempt} times and is not tried again"
-            outcome = Outcome.failed(PoisonJob(message, id=job_id))
+        elif verdict.word == "poison":
+            outcome = Outcome.failed(_poison(job_id, verdict))
         else:
             with self._lock:
                 self._running += 1
             try:
-                outcome = self._run(job, self._context(job_id, started))
+                outcome = self._run(job, self._context(job_id, verdict))
             finally:
                 with self._lock:
                     self._running -= 1
-        self._insist(Finish(job_id, outcome, self._result_ttl_s, queue, self._worker_id))
+        self._insist(Finish(job_id, outcome, self._result_ttl_s, queue, self._worker_id, self._life))
         self._on_settled(queue, job_id)
 
-    def _context(self, job_id: str, started: Started) -> JobContext:
-        return JobContext(self._store, job_id, started.attempt, left_s=started.left_s, priority=started.priority)
+    def _context(self, job_id: str, verdict: Verdict) -> JobContext:
+        return JobContext(self._store, job_id, verdict.attempts, left_s=verdict.left_s, priority=verdict.priority)
 
     def fail(self, job_id: str, error: WarmlaneError) -> None:
         """Commit an error of a job whose message is dealt with already."""
@@ -199,6 +213,16 @@ class Lifecycle:
                 # Away, read-only, out of memory, or refusing us: an operator's trouble, which no job may pay for.
                 logger.error("the server does not take it, trying on: %s", exc, extra={"action": "insist"})
                 self._pause.wait(INSIST_S)
+
+
+def _poison(job_id: str, verdict: Verdict) -> PoisonJob:
+    return PoisonJob(
+        f"job {job_id} lost its worker {verdict.attempts} times, {verdict.crashes} of them by a crash, "
+        "and is not tried again; the worker's log has what it died of",
+        id=job_id,
+        attempts=verdict.attempts,
+        crashes=verdict.crashes,
+    )
 
 
 def unforeseen(error: Exception, job_id: str, **details: Any) -> InternalError:

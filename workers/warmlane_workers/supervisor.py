@@ -2,6 +2,9 @@
 
 Imports neither torch nor Redis. The first SIGTERM or SIGINT is passed on as a drain, the second as a stop. A child that
 outlives its supervisor drains by itself: its standard input is a pipe whose other end the supervisor holds.
+
+How a child ended tells whether what it ran may be to blame: one that was killed from outside was not crashed by a job.
+The next child hears which lives of the last ones ended in a crash, and says so in Redis (`warmlane.blame`).
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
@@ -29,6 +34,11 @@ RESTART_LONGEST_S = 30.0
 HEALTHY_S = 60.0
 #: How a child says that starting it again is pointless.
 EXIT_CONFIGURATION = 78
+#: Signals that come from outside: an operator, a container that stops, the kernel when memory runs out. Any other end
+#: of a child that was not told to stop is a crash.
+_KILLS = frozenset({-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP})
+#: So many crashed lives are told of, the newest: one that could not be blamed, with no server there, is told of again.
+_TOLD_LIVES = 8
 
 
 def devices(text: str, env: Mapping[str, str] | None = None) -> list[str]:
@@ -68,12 +78,19 @@ def visible(device: str, env: Mapping[str, str]) -> str:
 
 @dataclass
 class Child:
-    """A device's process and its history of failures."""
+    """A device's process and its history of failures.
+
+    Attributes:
+        life: names the process.
+        crashed: the lives that ended in a crash.
+    """
 
     device: str
     worker_id: str
     lock: int
     process: subprocess.Popen[bytes] | None = None
+    life: str = ""
+    crashed: deque[str] = field(default_factory=lambda: deque(maxlen=_TOLD_LIVES))
     started: float = 0.0
     failures: int = 0
     restart_at: float = field(default=0.0)
@@ -137,7 +154,9 @@ class Supervisor:
     def _start(self, child: Child) -> None:
         env = dict(os.environ)
         env["CUDA_VISIBLE_DEVICES"] = visible(child.device, env)
-        command = [*self._command, "--device", child.device, "--worker-id", child.worker_id]
+        child.life = uuid.uuid4().hex
+        command = [*self._command, "--device", child.device, "--worker-id", child.worker_id, "--life", child.life]
+        command += ["--crashed", ",".join(child.crashed)] if child.crashed else []
         child.process = subprocess.Popen(  # noqa: S603 - our own program
             command,
             env=env,
@@ -162,6 +181,8 @@ class Supervisor:
             if status == EXIT_CONFIGURATION:
                 self._stop_others()
                 return EXIT_CONFIGURATION
+            if status not in _KILLS:
+                child.crashed.append(child.life)
             now = time.monotonic()
             child.failures = 0 if now - child.started >= HEALTHY_S else child.failures + 1
             pause = min(RESTART_LONGEST_S, RESTART_FIRST_S * 2 ** max(0, child.failures - 1))

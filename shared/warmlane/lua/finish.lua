@@ -1,13 +1,14 @@
 -- Commit a job's outcome, once, and acknowledge its message: both or neither.
--- KEYS job, result, acknowledgements, queue messages, stream, bytes of the queue's messages.  ARGV message id,
--- state, result or '', error or '', result TTL (s) unless the job has its own, event, inbox prefix,
--- numbers of the rows that were cut or ''.
+-- KEYS job, result, acknowledgements, queue messages, stream, running jobs, bytes of the queue's messages.  ARGV message
+-- id, state, result or '', error or '', result TTL (s) unless the job has its own, event, inbox prefix, numbers of the
+-- rows that were cut or ''.
 -- Returns 1 when this call made it final, 0 when it was final before or its record is gone.
 -- The acknowledgement is what Dramatiq's own `ack` command does.
 if redis.call('SREM', KEYS[3], ARGV[1]) > 0 then
-  redis.call('DECRBY', KEYS[6], redis.call('HSTRLEN', KEYS[4], ARGV[1]))
+  redis.call('DECRBY', KEYS[7], redis.call('HSTRLEN', KEYS[4], ARGV[1]))
   redis.call('HDEL', KEYS[4], ARGV[1])
 end
+redis.call('SREM', KEYS[6], ARGV[1])
 local record = redis.call('HMGET', KEYS[1], 'state', 'inboxes', 'stream', 'ttl')
 local state = record[1]
 if state ~= 'QUEUED' and state ~= 'LOADING' and state ~= 'RUNNING' then
