@@ -47,7 +47,7 @@ class Served:
 
     def __init__(self, root: Path, *, roots: tuple[Path, ...] = (), url_inputs: bool = False) -> None:
         self._store = ModelStore(root / "store")
-        self._engine = Engine(
+        self.engine = Engine(
             self._store,
             device.find("cpu"),
             source_roots=roots,
@@ -58,11 +58,11 @@ class Served:
         self.bare: dict[str, Any] = {}
 
     def __enter__(self) -> Served:
-        self._engine.start()
+        self.engine.start()
         return self
 
     def __exit__(self, *exc: Any) -> None:
-        self._engine.stop(60)
+        self.engine.stop(60)
 
     def add(self, name: str, task: str, components: dict[str, Any]) -> None:
         """Save a pipeline over components, and keep it to compare with."""
@@ -85,7 +85,7 @@ class Served:
 
     def told(self, job: PredictJob, records: Records) -> Any:
         """The same, with what the job told meanwhile left in `records`."""
-        return self._engine.predict(job, JobContext(records, "0" * 32, 1))  # type: ignore[arg-type]
+        return self.engine.predict(job, JobContext(records, "0" * 32, 1))  # type: ignore[arg-type]
 
     def at_once(self, name: str, jobs: Sequence[Any], **params: Any) -> list[Any]:
         """The jobs' results, in order; all are sent together, so that their rows meet in batches."""

@@ -255,6 +255,16 @@ def test_a_result_of_any_size_arrives(client: Client, worker: Worker, size: int)
         assert result.result(WAIT_S) == b"\x07" * size
 
 
+def test_the_record_says_which_rows_were_cut(client: Client, worker: Worker) -> None:
+    """Their numbers are in the record of a job that has them, and in its JSON; that of another has none."""
+    for truncated in ((0, 2), ()):
+        job = client.predict("m", ["a", "b", "c"])
+        outcome = Outcome(State.SUCCEEDED, codec.encode("result", "x"), truncated=truncated)
+        worker.run(Finish(worker.take(), outcome, TTL_S, PREDICT_QUEUE, BROKER))
+        assert job.status().truncated == truncated
+        assert job.status().to_dict()["truncated"] == list(truncated)
+
+
 def test_a_worker_error_reaches_the_caller(client: Client, worker: Worker) -> None:
     """A failed job raises the worker's error, with its details, and its record has it too."""
     error = SourceError("no config.json there; give a checkpoint", field="source")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy
 from transformers.pipelines.base import ChunkPipeline
 
-from warmlane.errors import SchemaError
+from warmlane.errors import InputTooLong, SchemaError
 from warmlane.results import NDArray
-from warmlane_workers.tasks import media
+from warmlane_workers.tasks import limits, media
 from warmlane_workers.tasks.base import Plan, Prepared
 from warmlane_workers.tasks.calls import Call, first_names, told
 from warmlane_workers.tasks.pipeline import GENERATION, PipelineTask, installed, readable
@@ -54,6 +54,9 @@ class AnyTask(PipelineTask):
         self._takes_generation = "generate_kwargs" in known
         self._direct = frozenset(known)
         extractor = self.pipeline.feature_extractor or getattr(self.pipeline.processor, "feature_extractor", None)
+        self._max_length = limits.positions(self.model)
+        if self.tokenizer is not None:
+            limits.align(self.tokenizer, self._max_length)
         self._rate = getattr(extractor, "sampling_rate", None)
 
     def parameters(self) -> frozenset[str]:
@@ -97,13 +100,18 @@ class AnyTask(PipelineTask):
         with self._lock, readable():
             call = told(self.pipeline, taken, plan.prepare)
             items = self.items(call.inputs, replace(plan, prepare=call.prepare))
+        for tokens in (count for item in items for count in limits.token_counts(item)):
+            limits.check(tokens, self._max_length, "shorten the text")
         return [_Part(dict(item), self.length(item), call) for item in items]
 
     def forward(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
         return [self._run(part) for part in batch if isinstance(part, _Part)]
 
     def _run(self, part: _Part) -> tuple[Call, Any]:
-        return part.call, self.pipeline.forward(dict(part.inputs), **part.call.forward)
+        try:
+            return part.call, self.pipeline.forward(dict(part.inputs), **part.call.forward)
+        except IndexError as exc:  # of a model that does not say how many positions it has
+            raise InputTooLong("a row is longer than the model's positions; shorten it", field="inputs") from exc
 
     def finish(self, outputs: list[Any], plan: Plan) -> Any:
         found = [output for _, output in outputs]

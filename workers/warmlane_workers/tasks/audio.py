@@ -14,7 +14,7 @@ from warmlane.errors import InvalidParams, SchemaError
 from warmlane_workers.tasks import limits, media
 from warmlane_workers.tasks.alike import runs_alike
 from warmlane_workers.tasks.base import Plan, Prepared
-from warmlane_workers.tasks.generation import check_values
+from warmlane_workers.tasks.generation import check_values, generating
 from warmlane_workers.tasks.labels import candidate_labels, check_template, check_top_k
 from warmlane_workers.tasks.pipeline import PipelineTask
 
@@ -160,7 +160,8 @@ class SpeechRecognition(SoundTask):
         outputs: list[Any] = []
         for group in self.groups(batch):
             for shared in [[part] for part in group] if alone else [group]:
-                outputs += super().forward(shared, self._reading(shared, plan))
+                with generating(plan) if self.generates else contextlib.nullcontext():
+                    outputs += super().forward(shared, self._reading(shared, plan))
         return outputs
 
     def _reading(self, group: Sequence[Prepared], plan: Plan) -> Plan:
@@ -202,7 +203,10 @@ class ZeroShotAudioClassification(SoundTask):
 
     def items(self, row: Any, plan: Plan) -> list[Mapping[str, Any]]:
         options = {name: value for name, value in row.items() if name != "audio"}
-        return [self.pipeline.preprocess(row["audio"], **options)]
+        item = self.pipeline.preprocess(row["audio"], **options)
+        for tokens in limits.token_counts(item):
+            limits.check(tokens, limits.positions(self.model), "shorten its labels")
+        return [item]
 
     def groups(self, batch: Sequence[Prepared]) -> Iterator[Sequence[Prepared]]:
         yield from ([part] for part in batch)

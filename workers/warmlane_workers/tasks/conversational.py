@@ -10,8 +10,9 @@ import torch
 
 from warmlane.errors import InputTooLong, SchemaError
 from warmlane_workers.pipelines.classic import Conversation
+from warmlane_workers.tasks import limits
 from warmlane_workers.tasks.base import Plan, Prepared
-from warmlane_workers.tasks.generation import GeneratingTask, check_values
+from warmlane_workers.tasks.generation import GeneratingTask, check_answer, check_values
 from warmlane_workers.tasks.pipeline import GENERATION
 
 _ROLES = ("user", "assistant", "system")
@@ -48,7 +49,9 @@ class Conversational(GeneratingTask):
     def plan(self, params: Mapping[str, Any]) -> Plan:
         self.check_params(params)
         check_values(params, self.allowed - GENERATION)
-        return super().plan(params)
+        plan = super().plan(params)
+        check_answer(plan.forward, limits.answer_positions(self.model))
+        return plan
 
     def read(self, row: Any, plan: Plan) -> Any:
         messages = [{"role": "user", "content": row}] if isinstance(row, str) else row

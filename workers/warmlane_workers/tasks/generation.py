@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from transformers import GenerationConfig
 
 from warmlane.errors import InputTooLong, InvalidParams
+from warmlane_workers.tasks import limits
 from warmlane_workers.tasks.base import Plan, Prepared
 from warmlane_workers.tasks.text import TRUNCATIONS
 from warmlane_workers.tasks.writing import WritingTask
@@ -30,8 +32,6 @@ _SEES_PADDING: Mapping[str, Any] = {
     "sequence_bias": None,
     "bad_words_ids": None,
 }
-#: Embeddings of positions, by the names that models give them. A model without one computes its positions.
-_POSITION_TABLES = ("wpe", "embed_positions", "position_embeddings")
 
 
 def check_values(params: Mapping[str, Any], own: frozenset[str]) -> None:
@@ -64,6 +64,38 @@ def check_values(params: Mapping[str, Any], own: frozenset[str]) -> None:
         raise InvalidParams(f"params: transformers refuses these settings ({str(exc)[:200]})", field="params") from exc
 
 
+def check_answer(settings: Mapping[str, Any], limit: int | None) -> None:
+    """Refuse more tokens of an answer than an encoder-decoder can write.
+
+    Args:
+        limit: as `limits.answer_positions` has it.
+
+    Raises:
+        InvalidParams: names the parameter.
+    """
+    for name in ("max_new_tokens", "max_length"):
+        if limit is not None and (settings.get(name) or 0) > limit:
+            raise InvalidParams(f"params.{name}: the model writes {limit} tokens at most", field=f"params.{name}")
+
+
+@contextlib.contextmanager
+def generating(plan: Plan) -> Iterator[None]:
+    """Around `generate`, which refuses some settings only when it sees them beside the model's own.
+
+    Raises:
+        InvalidParams: it does.
+    """
+    try:
+        yield
+    except (ValueError, TypeError) as exc:
+        if not plan.group:
+            raise
+        raise InvalidParams(
+            f"params: the model cannot generate with these ({type(exc).__name__}); check their types and ranges",
+            field="params",
+        ) from exc
+
+
 class GeneratingTask(WritingTask):
     """A task whose answer is generated, token by token."""
 
@@ -74,7 +106,7 @@ class GeneratingTask(WritingTask):
 
     def __init__(self, components: dict[str, Any], record: Mapping[str, Any] | None = None) -> None:
         super().__init__(components, record)
-        tables = (module for name, module in self.model.named_modules() if name.endswith(_POSITION_TABLES))
+        tables = (module for name, module in self.model.named_modules() if name.endswith(limits.POSITION_TABLES))
         #: Whether a text longer than `max_length` has no positions, and would end in an index error.
         self._positions_end = any(isinstance(module, torch.nn.Embedding) for module in tables)
         #: What the model and the saved pipeline say; told once, for it takes half a millisecond.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -12,23 +13,33 @@ from warmlane.errors import InputTooLong
 #: A tokenizer that knows no limit of its model says a number beyond this one.
 _NO_LIMIT = 10**9
 #: Parts of a compound configuration that say how many tokens are read, in the order in which they count.
-_READERS = ("text_encoder", "encoder", "text_config")
+_READERS = ("text_encoder", "encoder", "text_config", "decoder")
 #: What configurations call the number of positions.
 _NAMES = ("max_position_embeddings", "max_text_positions")
+#: Embeddings of positions, by the names that models give them. A model without one computes its positions.
+POSITION_TABLES = ("wpe", "embed_positions", "position_embeddings")
 #: The window and the step of the audio spectrogram transformer's features, in samples.
 _AST_WINDOW, _AST_STEP = 400, 160
 
 
 def positions(model: Any) -> int | None:
     """Most tokens that a model reads; None where its configuration does not say."""
-    config = model.config
-    for name in _READERS:
-        part = getattr(config, name, None)
-        if isinstance(part, PreTrainedConfig):
-            config = part
-            break
-    found = next((value for name in _NAMES if (value := getattr(config, name, None)) is not None), None)
-    return found - _spent(model) if isinstance(found, int) and found > 0 else None
+    parts = (getattr(model.config, name, None) for name in _READERS)
+    configs = [part for part in parts if isinstance(part, PreTrainedConfig)] or [model.config]
+    known = (getattr(config, name, None) for config in configs for name in _NAMES)
+    found = next((count for count in known if isinstance(count, int) and count > 0), None)
+    return None if found is None else found - _spent(model)
+
+
+def answer_positions(model: Any) -> int | None:
+    """Most tokens that the decoder of an encoder-decoder writes; None where it computes its positions."""
+    if not model.config.is_encoder_decoder:
+        return None
+    decoder = model.get_decoder()
+    tables = (module for name, module in decoder.named_modules() if name.endswith(POSITION_TABLES))
+    learned = any(isinstance(table, torch.nn.Embedding) for table in tables)
+    count = getattr(decoder.config, "max_position_embeddings", None)
+    return count if learned and isinstance(count, int) else None
 
 
 def _spent(model: Any) -> int:
@@ -59,6 +70,13 @@ def samples(extractor: Any) -> int | None:
         return None
     found = getattr(extractor, "nb_max_samples", None) or getattr(extractor, "n_samples", None)
     return found if isinstance(found, int) else None
+
+
+def token_counts(item: Mapping[str, Any]) -> Iterator[int]:
+    """How long the texts are that a pipeline's first step made tensors of, wherever it has put them."""
+    inputs = [item, *(item.get("text_inputs") or ()), *(inputs for inputs, _ in item.get("prompts") or ())]
+    for name in ("input_ids", "decoder_input_ids"):
+        yield from (part[name].shape[-1] for part in inputs if isinstance(part.get(name), torch.Tensor))
 
 
 def check(tokens: int, limit: int | None, remedy: str) -> None:

@@ -72,8 +72,7 @@ def readable() -> Iterator[None]:
             raise
         # The only error of `tokenizers` without a type of its own: a strategy that cannot cut enough.
         raise InputTooLong(
-            "a row is too long, and what `truncation` may cut of it is absent or too short; shorten it, or cut with "
-            "'longest_first'",
+            "a row is too long, and the part of it that may be cut is absent or too short; shorten the other part",
             field="inputs",
         ) from exc
 

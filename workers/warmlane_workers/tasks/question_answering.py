@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from warmlane.errors import SchemaError
+from warmlane.errors import InputTooLong, SchemaError
+from warmlane_workers.pipelines.classic.question_answering import NoRoom
 from warmlane_workers.tasks import limits
 from warmlane_workers.tasks.base import Plan
 from warmlane_workers.tasks.text import TextTask
@@ -32,6 +33,15 @@ class QuestionAnswering(TextTask):
             if not isinstance(value, str) or not value.strip():
                 raise SchemaError(f"{name}: a str that is not empty", field=f"inputs.{name}")
         return row
+
+    def items(self, row: Any, plan: Plan) -> list[Mapping[str, Any]]:
+        try:
+            return super().items(row, plan)
+        except NoRoom as exc:
+            raise InputTooLong(
+                "the question leaves no room for the context; shorten it, or lower max_question_len",
+                field="inputs.question",
+            ) from exc
 
     def was_cut(self, row: Any, items: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
         return any(item["question_cut"] for item in items)

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from warmlane_workers.tasks import limits
 from warmlane_workers.tasks.base import Plan, Prepared
-from warmlane_workers.tasks.generation import check_values
+from warmlane_workers.tasks.generation import check_answer, check_values
 from warmlane_workers.tasks.pipeline import GENERATION
 from warmlane_workers.tasks.writing import WritingTask
 
@@ -25,6 +26,7 @@ class Text2Text(WritingTask):
         self.check_params(params)
         check_values(params, self.allowed - GENERATION)
         plan = super().plan(params)
+        check_answer(plan.forward, limits.answer_positions(self.model))
         return replace(plan, forward=dict(plan.forward))
 
     def so_far(self, part: Prepared, tokens: list[int], plan: Plan) -> Any:

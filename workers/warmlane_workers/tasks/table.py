@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from warmlane.errors import MissingExtra, SchemaError
+from warmlane.errors import InputTooLong, MissingExtra, SchemaError
 from warmlane.results import Table
 from warmlane_workers.tasks import limits
 from warmlane_workers.tasks.base import Plan
@@ -15,6 +15,8 @@ from warmlane_workers.tasks.pipeline import PipelineTask
 
 #: Where TAPAS' token types number the lines of a table, from 1.
 _LINES = 2
+#: What `truncation` is to read a table whole.
+_WHOLE = "do_not_truncate"
 
 
 class TableQuestionAnswering(PipelineTask):
@@ -29,6 +31,8 @@ class TableQuestionAnswering(PipelineTask):
 
     def __init__(self, components: dict[str, Any], record: Mapping[str, Any] | None = None) -> None:
         super().__init__(components, record)
+        #: Whether a table is made to fit: TAPAS drops its last lines, and shortens cells.
+        self._drops = self.pipeline.type == "tapas"
         self.max_length = limits.positions(self.model)
         limits.align(self.tokenizer, self.max_length)
 
@@ -41,27 +45,44 @@ class TableQuestionAnswering(PipelineTask):
         return {"query": queries, "table": _frame(_columns(row["table"]))}
 
     def items(self, row: Any, plan: Plan) -> list[Mapping[str, Any]]:
-        if plan.forward.get("sequential"):
-            return [self.pipeline.preprocess(row, **plan.prepare)]
-        return [
-            self.pipeline.preprocess({"query": query, "table": row["table"]}, **plan.prepare) for query in row["query"]
-        ]
+        sequential = plan.forward.get("sequential")
+        asked = [row["query"]] if sequential else row["query"]
+        try:
+            return [self.pipeline.preprocess({**row, "query": query}, **plan.prepare) for query in asked]
+        except ValueError as exc:  # of what `read` lets pass, the tokenizer of TAPAS refuses sizes only
+            if not self._drops:
+                raise
+            raise InputTooLong(
+                "the table has more columns or lines than the model can number; send fewer", field="inputs.table"
+            ) from exc
 
     def was_cut(self, row: Any, items: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
-        if self.pipeline.type == "tapas":  # it drops the last lines until the rest fits
-            return any(int(item["token_type_ids"][..., _LINES].max()) < len(row["table"]) for item in items)
-        if plan.prepare.get("truncation") in (None, False, "do_not_truncate"):
+        if self._drops and any(_last_line(item) < len(row["table"]) for item in items):
+            return True
+        if not self._drops and plan.prepare.get("truncation") in (None, False, _WHOLE):
             return False
-        whole = self.items(row, replace(plan, prepare={**plan.prepare, "truncation": "do_not_truncate"}))
-        return sum(map(self.length, whole)) > sum(map(self.length, items))
+        # Cells that are shortened to fit still fill more than half of the room.
+        limit = limits.known_length(self.tokenizer)
+        if limit is None or all(2 * self.length(item) <= limit for item in items):
+            return False
+        whole = self.items(row, replace(plan, prepare={**plan.prepare, "truncation": _WHOLE}))
+        return sum(map(_tokens, whole)) > sum(map(_tokens, items))
 
     def check_length(self, length: int, plan: Plan) -> None:
-        remedy = "send fewer lines of the table, or cut it with params={'truncation': True}"
-        limits.check(length, self.max_length, remedy)
+        limits.check(length, self.max_length, "shorten the question, or send fewer lines of the table")
 
     def finish(self, outputs: list[Any], plan: Plan) -> Any:
         answers = [self.pipeline.postprocess(output, **plan.finish) for output in outputs]
         return answers[0] if len(answers) == 1 else answers
+
+
+def _last_line(item: Mapping[str, Any]) -> int:
+    """The last line of a table that TAPAS has read."""
+    return int(item["token_type_ids"][..., _LINES].max())
+
+
+def _tokens(item: Mapping[str, Any]) -> int:
+    return int(item["attention_mask"].sum())
 
 
 def _columns(table: Any) -> dict[str, list[str]]:

@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
-from warmlane.errors import InvalidParams
 from warmlane_workers.tasks.base import Plan, Prepared
-from warmlane_workers.tasks.generation import GeneratingTask, check_values
+from warmlane_workers.tasks.generation import GeneratingTask, check_values, generating
 from warmlane_workers.tasks.pipeline import GENERATION
 
 #: Parameters of the pipeline itself; all others are those of a generation configuration.
@@ -42,15 +41,8 @@ class TextGeneration(GeneratingTask):
 
     def _generate(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
         # `generate` must not see another batch's settings: the mappings of a plan are shared, so it gets copies.
-        try:
+        with generating(plan):
             output = self.pipeline.forward(self._together(batch), **self.call_settings(batch, plan))
-        except (ValueError, TypeError) as exc:
-            if not plan.group:
-                raise
-            raise InvalidParams(
-                f"params: the model cannot generate with these ({type(exc).__name__}); check their types and ranges",
-                field="params",
-            ) from exc
         return [
             {
                 "generated_sequence": output["generated_sequence"][index : index + 1],  # (1, 1, padded prompt + new)

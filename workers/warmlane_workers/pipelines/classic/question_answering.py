@@ -20,6 +20,10 @@ MAX_SEQ_LEN = 384
 DOC_STRIDE = 128
 
 
+class NoRoom(ValueError):
+    """The question alone fills what the model reads at once."""
+
+
 class QuestionAnsweringPipeline(_ChunkPipeline):  # type: ignore[misc]
     """`pipe(question=…, context=…)` -> `{"score", "start", "end", "answer"}`; `start` and `end` count the characters of
     the context. A dict of both, a list of dicts, or lists of questions and contexts will do; several give a list.
@@ -127,7 +131,7 @@ class QuestionAnsweringPipeline(_ChunkPipeline):  # type: ignore[misc]
         offsets = encoded["offset_mapping"][:most]
         room = longest - len(offsets) - self.tokenizer.num_special_tokens_to_add(pair=True)
         if room < 1:
-            raise ValueError(f"the question leaves no room for the context in {longest} tokens; raise max_seq_len")
+            raise NoRoom(f"the question leaves no room for the context in {longest} tokens; raise max_seq_len")
         cut = len(encoded["offset_mapping"]) > most
         return text[: offsets[-1][1]] if cut else text, room, cut
 
