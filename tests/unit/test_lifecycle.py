@@ -321,7 +321,7 @@ def test_a_suspect_runs_while_nothing_else_does() -> None:
     threads[1].start()
     while len([op for op in store.ops if isinstance(op, Start)]) < 2 or not life.lifecycle._gate._wanting:
         threading.Event().wait(0.001)
-    threads.append(threading.Thread(target=life.lifecycle.work, args=("late", PREDICT)))
+    threads.append(threading.Thread(target=life.lifecycle.work, args=("predict", "late", PREDICT)))
     threads[2].start()
     starts = [(op.job_id, op.alone) for op in store.ops if isinstance(op, Start)]
     assert starts == [("first", False), ("suspect", False)]  # neither counted, nor overtaken
