@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, Unpack
 
-from warmlane.jobs import AliasJob, DeleteJob, Job, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
+from warmlane.jobs import AliasJob, DeleteJob, Job, JobOptions, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
 
 J = TypeVar("J", covariant=True)
 
@@ -13,8 +13,13 @@ J = TypeVar("J", covariant=True)
 class Requests(Generic[J]):
     """The requests that both clients take, each ending in `submit`, which returns the client's kind of handle."""
 
-    def submit(self, job: Job) -> J:
-        """Enqueue a job and return its handle."""
+    def submit(self, job: Job, **options: Unpack[JobOptions]) -> J:
+        """Enqueue a job and return its handle.
+
+        Args:
+            options: how it is handled: `deadline`, `priority`, `pool`, `idempotency_key`, `result_ttl`; every request
+                below takes them too. See `warmlane.jobs.Options`.
+        """
         raise NotImplementedError
 
     def predict(
@@ -28,6 +33,7 @@ class Requests(Generic[J]):
         output: str | None = None,
         on_error: str = "job",
         stream: bool = False,
+        **options: Unpack[JobOptions],
     ) -> J:
         """Answer `inputs` (one row, or a list of rows) with a model.
 
@@ -59,7 +65,8 @@ class Requests(Generic[J]):
                 output=output,
                 on_error=on_error,
                 stream=stream,
-            )
+            ),
+            **options,
         )
 
     def load(
@@ -70,15 +77,17 @@ class Requests(Generic[J]):
         return_type: str = "pipeline",
         pin: bool = False,
         trust_remote_code: bool = False,
+        **options: Unpack[JobOptions],
     ) -> J:
         """Warm a model. The result tells what was loaded: class names, recorded and effective dtype, device, bytes."""
         return self.submit(
-            LoadJob(model=model, dtype=dtype, return_type=return_type, pin=pin, trust_remote_code=trust_remote_code)
+            LoadJob(model=model, dtype=dtype, return_type=return_type, pin=pin, trust_remote_code=trust_remote_code),
+            **options,
         )
 
-    def unload(self, model: str) -> J:
+    def unload(self, model: str, **options: Unpack[JobOptions]) -> J:
         """Free a model on every worker that holds it, pinned or not. The result tells the bytes freed by each."""
-        return self.submit(UnloadJob(model=model))
+        return self.submit(UnloadJob(model=model), **options)
 
     def save(
         self,
@@ -102,6 +111,7 @@ class Requests(Generic[J]):
         conda_env: dict[str, Any] | None = None,
         code_paths: list[str] | None = None,
         base_model_path: str | os.PathLike[str] | None = None,
+        **options: Unpack[JobOptions],
     ) -> J:
         """Publish a new version of a model in the model store.
 
@@ -135,28 +145,29 @@ class Requests(Generic[J]):
                 conda_env=conda_env,
                 code_paths=None if code_paths is None else [os.path.abspath(path) for path in code_paths],
                 base_model_path=_absolute(base_model_path),
-            )
+            ),
+            **options,
         )
 
-    def persist(self, model: str) -> J:
+    def persist(self, model: str, **options: Unpack[JobOptions]) -> J:
         """Fetch the weights of a model that was saved by reference into the model store."""
-        return self.submit(PersistJob(model=model))
+        return self.submit(PersistJob(model=model), **options)
 
-    def alias(self, model: str, alias: str) -> J:
+    def alias(self, model: str, alias: str, **options: Unpack[JobOptions]) -> J:
         """Let `name@alias` mean a version, e.g. `client.alias("sentiment/3", "prod")`; an alias that there is moves.
 
         The result has `model` (`name/version`), `alias`, and `before` (the version that it meant, or None).
         """
-        return self.submit(AliasJob(model=model, alias=alias))
+        return self.submit(AliasJob(model=model, alias=alias), **options)
 
-    def delete(self, model: str) -> J:
+    def delete(self, model: str, **options: Unpack[JobOptions]) -> J:
         """Delete a version (`name/3`), a model with all versions and aliases (`name`), or an alias alone (`name@old`).
 
         A version that an alias means is not deleted (`ModelInUse`). What is deleted is unloaded on every worker; its
         number is never given out again. The result has `model`, `versions` and `aliases` (what is gone), and `bytes`
         (freed in memory).
         """
-        return self.submit(DeleteJob(model=model))
+        return self.submit(DeleteJob(model=model), **options)
 
 
 def _absolute(source: Any) -> Any:

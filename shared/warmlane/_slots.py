@@ -26,12 +26,14 @@ class Slot:
 
     Attributes:
         told: the outcome will come to our inbox, or has come; False when the record has to be read first.
+        late_at: when the job's deadline passes, by the client's clock.
         followers: slots of their own for those who read the job's text as it grows; they are only woken.
     """
 
     wake: Any
     told: bool = False
     outcome: Outcome | None = None
+    late_at: float | None = None
     followers: weakref.WeakSet[Slot] = field(default_factory=weakref.WeakSet, repr=False)
 
     def ring(self) -> None:

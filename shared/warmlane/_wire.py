@@ -7,6 +7,7 @@ loop, `warmlane.testing` in memory.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
@@ -19,16 +20,20 @@ from warmlane.errors import (
     JobCancelled,
     JobNotFound,
     ModelNotFound,
+    PoolNotFound,
     ResultExpired,
     ResultTimeout,
     ServerUnreachable,
 )
-from warmlane.jobs import Job, PredictJob
+from warmlane.jobs import AS_EVER, Job, Options, PredictJob
+from warmlane.keys import DEFAULT_POOL, MANAGE_QUEUE, queue_of
+from warmlane.lanes import Submit
 from warmlane.message import JobMessage
 from warmlane.model import ModelRef
-from warmlane.ops import Cancel, Op, ReadModel, ReadModels, ReadWorkers, Submit, Watch
+from warmlane.ops import Cancel, Op, ReadModel, ReadModels, ReadWorkers, Watch
 from warmlane.records import Outcome
 from warmlane.results import JobStatus, ModelInfo, State, WorkerInfo
+from warmlane.routing import ANYWHERE, route
 from warmlane.settings import Settings
 from warmlane.signature import check_inputs, check_params
 from warmlane.stream import Followed, Given, ReadText, interrupted
@@ -39,6 +44,10 @@ T = TypeVar("T")
 MODEL_INFO_TTL_S = 5.0
 #: A waiting caller reads the record again after this long without news, in case an event was lost.
 RECHECK_S = 10.0
+#: How long after a deadline the record is read: the server's clock is another one.
+DEADLINE_SLACK_S = 0.02
+#: How long a client believes what it read of the workers, in seconds.
+REGISTRY_TTL_S = 1.0
 
 Flow = Generator[Op[Any] | Pause, Any, T]
 
@@ -65,21 +74,42 @@ class Wire:
     slots: Slots
     clock: Callable[[], float] = time.monotonic
     _models: dict[str, tuple[float, ModelInfo]] = field(default_factory=dict)
+    _registry: tuple[float, list[WorkerInfo]] = (-math.inf, [])
 
-    def submit(self, job: Job, job_id: str, slot: Slot) -> Flow[None]:
-        """Check a job as far as this side can, then enqueue it."""
+    def submit(self, job: Job, job_id: str, slot: Slot, options: Options = AS_EVER) -> Flow[None]:
+        """Check a job as far as this side can, then enqueue it where its model is warm.
+
+        Raises:
+            ModelNotFound, SchemaError, InvalidParams, PoolNotFound, QueueFull,
+            IdempotencyConflict: nothing was enqueued.
+        """
+        info = None
         if isinstance(job, PredictJob):
-            yield from self._check_predict(job)
-        message = JobMessage.of(job, job_id)
+            info = yield from self._model_info(job.model)
+            _check_predict(job, info)
+        queue = queue_of(job.kind, options.pool)
+        place = ANYWHERE
+        if queue != MANAGE_QUEUE:
+            workers = yield from self._live_workers()
+            _check_pool(options.pool, queue, workers)
+            place = route(workers, queue, job.subject, 0 if info is None else info.bytes)
+        message = JobMessage.of(job, job_id, options.pool)
+        settings = self.settings
         slot.told = True
-        yield Submit(message, self.slots.id)
+        if options.deadline is not None:
+            slot.late_at = self.clock() + options.deadline
+        accepted = yield Submit(
+            message, self.slots.id, options, place, most_jobs=settings.queue_jobs, most_bytes=settings.queue_bytes
+        )
+        if not accepted:  # it was there, and whoever enqueued it is told of its end
+            slot.told = False
 
-    def _check_predict(self, job: PredictJob) -> Flow[None]:
-        info = yield from self._model_info(job.model)
-        if info is not None and job.output != "raw":  # a signature is of the pipeline, and not of its model
-            if job.on_error == "job":
-                check_inputs(info.signature, info.task, job.inputs)
-            check_params(info.signature, job.params)
+    def _live_workers(self) -> Flow[list[WorkerInfo]]:
+        until, workers = self._registry
+        if self.clock() >= until:
+            workers = yield ReadWorkers()
+            self._registry = (self.clock() + REGISTRY_TTL_S, workers)
+        return workers
 
     def _model_info(self, text: str) -> Flow[ModelInfo | None]:
         """What is known of a model; None when no worker has ever told, so that only a worker can say.
@@ -134,6 +164,7 @@ class Wire:
                 else:
                     outcome = _read_outcome(job_id, found)
                     lost, slot.told = None, True
+                    self._note_deadline(slot, found[0])
                     if outcome is not None:
                         slot.outcome = outcome
                         return outcome
@@ -145,9 +176,17 @@ class Wire:
                 if lost is not None:
                     raise lost
                 raise ResultTimeout(f"job {job_id} has no result after {timeout:g} s; it goes on, ask again", id=job_id)
-            yield Pause(slot, min(left, RECHECK_S))
+            yield Pause(slot, min(left, RECHECK_S, self._until_late(slot)))
             if slot.outcome is None:
                 slot.told = False
+
+    def _note_deadline(self, slot: Slot, status: JobStatus) -> None:
+        """The record is read again when a deadline passes: what waits then has expired, though nobody says so."""
+        left = -1.0 if status.deadline is None else status.deadline - time.time()
+        slot.late_at = self.clock() + left if left > 0 else None
+
+    def _until_late(self, slot: Slot) -> float:
+        return math.inf if slot.late_at is None else max(0.0, slot.late_at - self.clock()) + DEADLINE_SLACK_S
 
     def follow(self, job_id: str, slot: Slot, timeout: float | None) -> Following:
         """The beginning of a job's text, for `piece`."""
@@ -220,6 +259,22 @@ class Wire:
         """The live workers by id."""
         found: list[WorkerInfo] = yield ReadWorkers()
         return sorted(found, key=lambda worker: worker.id)
+
+
+def _check_predict(job: PredictJob, info: ModelInfo | None) -> None:
+    if info is not None and job.output != "raw":  # a signature is of the pipeline, and not of its model
+        if job.on_error == "job":
+            check_inputs(info.signature, info.task, job.inputs)
+        check_params(info.signature, job.params)
+
+
+def _check_pool(pool: str, queue: str, workers: list[WorkerInfo]) -> None:
+    """Refuse a pool that nobody is in; without any worker it may be that they come later."""
+    if pool != DEFAULT_POOL and workers and not any(queue in worker.queues for worker in workers):
+        pools = sorted({worker.pool for worker in workers})
+        raise PoolNotFound(
+            f"pool: no live worker is in {pool!r}; there are {', '.join(pools)}", field="pool", allowed=pools
+        )
 
 
 def _to_fetch(outcome: Outcome) -> bool:

@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 
 from warmlane import jobs
 from warmlane._requests import Requests
 from warmlane._slots import Pause, Slot, Slots
 from warmlane._wire import Flow, Wire
 from warmlane.jobs import Job as JobRequest
+from warmlane.jobs import JobOptions, Options
 from warmlane.keys import Keys
-from warmlane.ops import Op, Submit, Watch
+from warmlane.lanes import Submit
+from warmlane.ops import Op, Watch
 from warmlane.results import JobStatus, ModelInfo, Progress, State, WorkerInfo
 from warmlane.settings import Settings
 from warmlane.stream import ReadText
@@ -55,11 +57,12 @@ class AsyncClient(Requests["AsyncJob"]):
         self._transport = transport or AsyncRedisTransport(self.settings)
         self._wire = Wire(self.settings, self._transport.slots)
 
-    def submit(self, job: JobRequest) -> AsyncJob:
+    def submit(self, job: JobRequest, **options: Unpack[JobOptions]) -> AsyncJob:
         """Enqueue a job from inside a running event loop."""
-        job_id = jobs.new_id()
+        asked = Options(**options)
+        job_id = asked.job_id() or jobs.new_id()
         slot = self._transport.slots.open(job_id)
-        task = asyncio.get_running_loop().create_task(self._drive(self._wire.submit(job, job_id, slot)))
+        task = asyncio.get_running_loop().create_task(self._drive(self._wire.submit(job, job_id, slot, asked)))
         return AsyncJob(self, job_id, slot, task)
 
     def job(self, job_id: str) -> AsyncJob:

@@ -7,15 +7,17 @@ import threading
 import weakref
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 
 from warmlane import jobs
 from warmlane._requests import Requests
 from warmlane._slots import Pause, Slot, Slots
 from warmlane._wire import Flow, Wire
 from warmlane.jobs import Job as JobRequest
+from warmlane.jobs import JobOptions, Options
 from warmlane.keys import Keys
-from warmlane.ops import Op, Submit, Watch
+from warmlane.lanes import Submit
+from warmlane.ops import Op, Watch
 from warmlane.results import JobStatus, ModelInfo, Progress, State, WorkerInfo
 from warmlane.settings import Settings
 from warmlane.stream import ReadText
@@ -67,11 +69,12 @@ class Client(Requests["Job"]):
         self._transport = transport or RedisTransport(self.settings)
         self._wire = Wire(self.settings, self._transport.slots)
 
-    def submit(self, job: JobRequest) -> Job:
+    def submit(self, job: JobRequest, **options: Unpack[JobOptions]) -> Job:
         """Enqueue a job; returns when it is accepted, with its handle."""
-        job_id = jobs.new_id()
+        asked = Options(**options)
+        job_id = asked.job_id() or jobs.new_id()
         slot = self._transport.slots.open(job_id)
-        self._drive(self._wire.submit(job, job_id, slot))
+        self._drive(self._wire.submit(job, job_id, slot, asked))
         return Job(self, job_id, slot)
 
     def job(self, job_id: str) -> Job:

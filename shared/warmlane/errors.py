@@ -4,11 +4,14 @@
     ├── ConfigurationError          a setting is missing, malformed or contradictory
     │   └── MissingExtra            an optional package is not installed
     ├── ServerUnreachable           no Redis answers at the URL                              (retry helps)
+    ├── QueueFull                   as many jobs wait, or as many bytes, as may               (retry helps)
     ├── CodecError                  bytes that are not a warmlane message, or too large, or of a newer version
     ├── InvalidInput                the request is wrong; nothing was enqueued, or the job failed before it ran
     │   ├── SchemaError             the inputs do not fit the model's signature
     │   ├── InvalidParams           an unknown or ill-typed parameter
     │   ├── PayloadTooLarge         the inputs are larger than a message may be
+    │   ├── PoolNotFound            no live worker is in the pool
+    │   ├── IdempotencyConflict     the idempotency key belongs to another request
     │   ├── InputTooLong            a row has more tokens than the model can read
     │   └── SaveRefused             what a save was asked to write makes no loadable model; nothing was written
     │       ├── UnsupportedSource           neither pipeline, components, directory nor hub id
@@ -103,6 +106,11 @@ class ServerUnreachable(WarmlaneError):
     retryable = True
 
 
+class QueueFull(WarmlaneError):
+    code = "queue_full"
+    retryable = True
+
+
 class CodecError(WarmlaneError):
     code = "codec"
 
@@ -121,6 +129,14 @@ class InvalidParams(InvalidInput):
 
 class PayloadTooLarge(InvalidInput):
     code = "payload_too_large"
+
+
+class PoolNotFound(InvalidInput):
+    code = "pool_not_found"
+
+
+class IdempotencyConflict(InvalidInput):
+    code = "idempotency_conflict"
 
 
 class InputTooLong(InvalidInput):

@@ -7,13 +7,19 @@
 | `<ns>:stream:<id>`  | stream       | predict jobs, finish    | those who follow a job  | result TTL |
 | `<ns>:models`       | hash         | manage jobs, a worker's start | client              | for ever (from the store) |
 | `<ns>:workers`      | sorted set   | heartbeat               | client, unload          | pruned by readers' clock |
+| `<ns>:lanes:<queue>` | sorted set  | heartbeat, rehome       | submit                  | pruned by rehome |
+| `<ns>:home:<queue>:<model>` | string | submit               | submit                  | `HOME_TTL_S` |
+| `<ns>:homes:<queue>:<worker>` | sorted set | submit         | submit                  | `HOME_TTL_S` |
 | `<ns>:worker:<id>`  | string       | heartbeat               | client, unload          | `WORKER_TTL_S` |
 | `<ns>:running:<life>` | set        | start, finish           | a worker that comes after a crash | record TTL |
 | `<ns>:replies:<id>` | list         | workers, after unload   | the unload job          | a minute |
 | `<ns>:conversation:<model>:<id>` | hash | predict jobs   | predict jobs            | conversation TTL |
-| `<ns>:mq:*`         | Dramatiq's   | submit, Dramatiq        | Dramatiq                | until acknowledged |
+| `<ns>:mq:*`         | Dramatiq's   | submit, Dramatiq        | take, Dramatiq          | until acknowledged |
+| `<ns>:mq:<queue>@<worker>` | list  | submit                  | take, rehome            | until taken |
+| `<ns>:mq:<queue>.bytes` | string    | submit, finish          | submit                  | for ever |
 | `<ns>:inbox:<id>`   | channel      | finish, predict jobs    | one client process      | - |
-| `<ns>:bell`         | channel      | submit                  | every worker            | - |
+| `<ns>:bell:<queue>` | channel      | submit, rehome          | every worker            | - |
+| `<ns>:bell:<queue>@<worker>` | channel | submit              | one worker              | - |
 | `<ns>:control`      | channel      | the unload job          | every worker            | - |
 """
 
@@ -26,6 +32,8 @@ PREDICT_QUEUE = "predict"
 #: Jobs on the model store: no device is needed.
 MANAGE_QUEUE = "manage"
 QUEUES = (PREDICT_QUEUE, MANAGE_QUEUE)
+#: The pool of workers that name none, and of jobs that name none.
+DEFAULT_POOL = "default"
 
 #: Job kind -> the queue that carries it. The actor has the kind's name.
 QUEUE_OF_KIND = {
@@ -41,6 +49,23 @@ QUEUE_OF_KIND = {
 #: How often a worker says that it lives, and how long its word counts.
 HEARTBEAT_S = 3.0
 WORKER_TTL_S = 15.0
+#: How long a model that nobody has warm belongs to the worker that it was given to.
+HOME_TTL_S = 600
+
+#: The lists of a queue, and of a worker's lane in it, by priority: what stands behind their name.
+LIST_OF_PRIORITY = {"high": ":high", "normal": "", "low": ":low"}
+
+
+def queue_of(kind: str, pool: str = DEFAULT_POOL) -> str:
+    """The queue that carries the jobs of a kind for a pool; jobs that need no device know no pools."""
+    return pool_queue(QUEUE_OF_KIND[kind], pool)
+
+
+def pool_queue(queue_name: str, pool: str) -> str:
+    """The queue of a pool that stands for a queue."""
+    if pool == DEFAULT_POOL or queue_name == MANAGE_QUEUE:
+        return queue_name
+    return f"{queue_name}.{pool}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +107,18 @@ class Keys:
     def workers(self) -> str:
         return f"{self.namespace}:workers"
 
-    @property
-    def bell(self) -> str:
-        return f"{self.namespace}:bell"
+    def lanes(self, queue_name: str) -> str:
+        return f"{self.namespace}:lanes:{queue_name}"
+
+    def home(self, queue_name: str, model: str) -> str:
+        return f"{self.namespace}:home:{queue_name}:{model}"
+
+    def homes(self, queue_name: str, worker_id: str) -> str:
+        return f"{self.namespace}:homes:{queue_name}:{worker_id}"
+
+    def bell(self, queue_name: str, worker_id: str = "") -> str:
+        """The channel of what comes to a queue; with a worker, to its lane there."""
+        return f"{self.namespace}:bell:{queue_name}" + (f"@{worker_id}" if worker_id else "")
 
     @property
     def control(self) -> str:
@@ -97,6 +131,18 @@ class Keys:
 
     def queue(self, queue_name: str) -> str:
         return f"{self.broker}:{queue_name}"
+
+    def lists(self, queue_name: str, worker_id: str) -> list[str]:
+        """The lists that a worker takes from: of each priority its own lane first."""
+        queue = self.queue(queue_name)
+        return [name + end for end in LIST_OF_PRIORITY.values() for name in (f"{queue}@{worker_id}", queue)]
+
+    def bytes(self, queue_name: str) -> str:
+        return f"{self.broker}:{queue_name}.bytes"
+
+    @property
+    def heartbeats(self) -> str:
+        return f"{self.broker}:__heartbeats__"
 
     def messages(self, queue_name: str) -> str:
         return f"{self.broker}:{queue_name}.msgs"

@@ -21,9 +21,9 @@ class JobMessage(Message[Any]):
     """
 
     @classmethod
-    def of(cls, job: Job, job_id: str) -> Self:
+    def of(cls, job: Job, job_id: str, pool: str = keys.DEFAULT_POOL) -> Self:
         return cls(
-            queue_name=keys.QUEUE_OF_KIND[job.kind],
+            queue_name=keys.queue_of(job.kind, pool),
             actor_name=job.kind,
             args=(),
             kwargs={"job_id": job_id, "job": job},

@@ -1,4 +1,5 @@
 """What can be asked of the store: one frozen dataclass an operation, with the script it runs and how its reply reads.
+Those on queues are in `warmlane.lanes`.
 
 Operations are plain data. `warmlane.store` runs them on Redis, blocking or not; `warmlane.testing` runs them in memory.
 Scripts lie in `lua/`; each is atomic and takes one round trip.
@@ -10,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from warmlane import codec
-from warmlane.errors import WarmlaneError
-from warmlane.keys import WORKER_TTL_S, Keys
-from warmlane.message import JobMessage
+from warmlane.errors import JobExpired, WarmlaneError
+from warmlane.keys import MANAGE_QUEUE, WORKER_TTL_S, Keys
 from warmlane.records import (
     Outcome,
     encode_error,
@@ -29,6 +29,8 @@ from warmlane.settings import QUEUED_TTL_S
 R = TypeVar("R")
 
 _WORKER_TTL_MS = int(WORKER_TTL_S * 1000)
+#: How a job ends that nobody took up before its deadline.
+_LATE = encode_error(JobExpired("the job's deadline passed while it waited; give it more time, or add workers"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,39 +47,22 @@ class Op(Generic[R]):
         raise NotImplementedError
 
 
-@dataclass(frozen=True, slots=True)
-class Submit(Op[bool]):
-    """Accept a job. The reply is False when the id is known already."""
-
-    script = "submit"
-    message: JobMessage
-    inbox: str = ""
-
-    def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
-        message, queue = self.message, self.message.queue_name
-        job = message.kwargs["job"]
-        record = ["kind", job.kind, "model", job.subject, "inboxes", self.inbox]
-        record += ["stream", "1"] if getattr(job, "stream", False) else []
-        return (
-            [names.job(message.message_id), names.queue(queue), names.messages(queue)],
-            [names.bell, queue, message.options["redis_message_id"], message.encode(), QUEUED_TTL_S, *record],
-        )
-
-    def read(self, reply: Any) -> bool:
-        return bool(reply)
-
-
 class Verdict(NamedTuple):
-    """What is to be done with a job: run, missing, final, cancelled, poison, or suspect: only where nothing else runs.
+    """What is to be done with a job: run, missing, final, cancelled, late, poison, or suspect: only where nothing else
+    runs.
 
     Attributes:
         attempts: how often it was taken up, this time included when it is to be run.
         crashes: how often its worker's process crashed with it.
+        left_s: seconds to its deadline; None without one.
+        priority: one of `warmlane.jobs.PRIORITIES`.
     """
 
     word: str
     attempts: int
     crashes: int = 0
+    left_s: float | None = None
+    priority: str = "normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +108,12 @@ class Start(Op[Verdict]):
         )
 
     def read(self, reply: Any) -> Verdict:
-        return Verdict(reply[0].decode(), int(reply[1]), int(reply[2]))
+        word, attempts, crashes = reply[0].decode(), int(reply[1]), int(reply[2])
+        if word != "run":
+            return Verdict(word, attempts, crashes)
+        left, priority = reply[3], reply[4]
+        left_s = None if left is None else int(left) / 1000
+        return Verdict(word, attempts, crashes, left_s, (priority or b"normal").decode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +144,7 @@ class Finish(Op[bool]):
                 names.messages(self.queue_name),
                 names.stream(self.job_id),
                 names.running(self.life),
+                names.bytes(self.queue_name),
             ],
             [
                 self.job_id,
@@ -191,8 +182,8 @@ class ReportProgress(Op[bool]):
 class Watch(Op[tuple[JobStatus, bytes | None] | None]):
     """Read a job and, while it is not final, ask for its outcome to be sent to an inbox.
 
-    The reply is None for an unknown job, else its status and its encoded result (None while there is none, or after
-    it has expired).
+    What waits past its deadline has expired, and is marked so. The reply is None for an unknown job, else its status
+    and its encoded result (None while there is none, or after it has expired).
     """
 
     script = "watch"
@@ -200,7 +191,7 @@ class Watch(Op[tuple[JobStatus, bytes | None] | None]):
     inbox: str = ""
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
-        return [names.job(self.job_id), names.result(self.job_id)], [self.inbox]
+        return [names.job(self.job_id), names.result(self.job_id)], [self.inbox, _LATE]
 
     def read(self, reply: Any) -> tuple[JobStatus, bytes | None] | None:
         if not reply:
@@ -234,7 +225,10 @@ class Beat(Op[None]):
     info: WorkerInfo
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
-        return [names.workers, names.worker(self.info.id)], [self.info.id, pack_worker(self.info), _WORKER_TTL_MS]
+        info = self.info
+        lanes = [names.lanes(queue) for queue in info.queues if queue != MANAGE_QUEUE]
+        serves = int(info.state == "ready")
+        return [names.workers, names.worker(info.id), *lanes], [info.id, pack_worker(info), _WORKER_TTL_MS, serves]
 
     def read(self, reply: Any) -> None:
         return None

@@ -12,6 +12,7 @@ from typing import Any
 
 from warmlane import codec
 from warmlane.errors import CodecError, InternalError, JobCancelled, JobExpired, WarmlaneError
+from warmlane.keys import DEFAULT_POOL
 from warmlane.results import Attempt, JobStatus, ModelInfo, Progress, State, WarmModel, WorkerInfo
 
 #: A result up to this size travels inside the event that says it is there; a larger one is fetched.
@@ -129,6 +130,9 @@ def read_status(job_id: str, flat: Sequence[bytes]) -> JobStatus:
         cancel_requested="cancel" in record,
         error=read_error(record["error"]) if "error" in record else None,
         truncated=tuple(int(number) for number in record.get("truncated", b"").split()),
+        priority=record.get("priority", b"normal").decode(),
+        pool=record.get("pool", DEFAULT_POOL.encode()).decode(),
+        deadline=seconds("deadline"),
     )
 
 
@@ -165,6 +169,8 @@ def read_models(fields: Mapping[str, bytes]) -> list[ModelInfo]:
 def pack_worker(info: WorkerInfo) -> bytes:
     """A worker's description as it is stored."""
     body = {name: getattr(info, name) for name in WorkerInfo.__slots__ if name != "models"}
+    if info.pool == DEFAULT_POOL:
+        del body["pool"]  # it came after the first release
     body["models"] = [{name: getattr(warm, name) for name in WarmModel.__slots__} for warm in info.models]
     return codec.encode("worker", body)
 

@@ -196,6 +196,7 @@ class JobStatus:
         attempts: every time a worker took it, oldest first; more than one after a worker died with it.
         error: `{"code", "message", "details"}` of a job that did not succeed.
         truncated: the numbers of the rows, from 0, of which the answer has not read all: too long, and cut.
+        deadline: when it is too late for an answer.
     """
 
     id: str
@@ -210,6 +211,9 @@ class JobStatus:
     cancel_requested: bool
     error: Mapping[str, Any] | None
     truncated: tuple[int, ...] = ()
+    priority: str = "normal"
+    pool: str = "default"
+    deadline: float | None = None
 
     @property
     def worker(self) -> str | None:
@@ -229,6 +233,9 @@ class JobStatus:
             "progress": {"fraction": self.progress.fraction, "phase": self.progress.phase},
             "attempts": [{"worker": attempt.worker, "started": attempt.started} for attempt in self.attempts],
             "cancel_requested": self.cancel_requested,
+            "priority": self.priority,
+            "pool": self.pool,
+            "deadline": self.deadline,
             "error": dict(self.error) if self.error is not None else None,
             "truncated": list(self.truncated),
         }
@@ -261,6 +268,7 @@ class WorkerInfo:
     budget_bytes: int
     queues: tuple[str, ...]
     models: tuple[WarmModel, ...]
+    pool: str = "default"
 
 
 @dataclass(frozen=True, slots=True)

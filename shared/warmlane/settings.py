@@ -14,6 +14,9 @@ from warmlane.errors import ConfigurationError
 
 #: How long a result waits for its caller, in seconds.
 RESULT_TTL_S = 24 * 3600
+#: How many jobs may wait and run in one queue, and of how many bytes together.
+QUEUE_JOBS = 100_000
+QUEUE_BYTES = 2**30
 #: How long a job may wait in its queue before its record is dropped, in seconds.
 QUEUED_TTL_S = 7 * 24 * 3600
 
@@ -30,6 +33,8 @@ class Settings:
         result_ttl_s: how long a result can be fetched after its job ended (`WARMLANE_RESULT_TTL`).
         connect_timeout_s: how long a call tries to reach the server before `ServerUnreachable`
             (`WARMLANE_CONNECT_TIMEOUT`).
+        queue_jobs: a job is refused with `QueueFull` where so many wait and run in its queue (`WARMLANE_QUEUE_JOBS`).
+        queue_bytes: the same for the bytes of their messages (`WARMLANE_QUEUE_BYTES`).
     """
 
     redis_url: str | None = None
@@ -37,6 +42,8 @@ class Settings:
     home: Path = Path.home() / ".local" / "share" / "warmlane"
     result_ttl_s: int = RESULT_TTL_S
     connect_timeout_s: float = 5.0
+    queue_jobs: int = QUEUE_JOBS
+    queue_bytes: int = QUEUE_BYTES
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
@@ -55,6 +62,8 @@ class Settings:
         values["home"] = Path(env.get("WARMLANE_HOME") or _default_home(env)).expanduser()
         values["result_ttl_s"] = int(number(env, "WARMLANE_RESULT_TTL", RESULT_TTL_S, minimum=1))
         values["connect_timeout_s"] = number(env, "WARMLANE_CONNECT_TIMEOUT", 5.0, minimum=0.1)
+        values["queue_jobs"] = int(number(env, "WARMLANE_QUEUE_JOBS", QUEUE_JOBS, minimum=1))
+        values["queue_bytes"] = int(number(env, "WARMLANE_QUEUE_BYTES", QUEUE_BYTES, minimum=1))
         values |= {name: value for name, value in overrides.items() if value is not None}
         settings = cls(**values)
         if not re.fullmatch(r"[\w.-]+", settings.namespace, re.ASCII):

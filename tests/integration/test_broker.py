@@ -69,7 +69,7 @@ class Worker:
     def __init__(self, lane: Lane, worker_id: str, threads: int, handler: Handler, bell: bool, poll_ms: int) -> None:
         self._client = connect(lane.url, retry_s=LIMIT_S, connections=threads + 16)
         store = RedisStore(self._client, lane.names, lane.url)
-        self.broker = LaneBroker(self._client, lane.names, worker_id, threads)
+        self.broker = LaneBroker(store, worker_id, threads)
         lifecycle = Lifecycle(store, worker_id, {"predict": handler}, 60, self.broker.settled)
         self.broker.on_reject = lifecycle.fail
         actors.declare(self.broker, lifecycle, [PREDICT_QUEUE])
@@ -136,8 +136,8 @@ class Lane:
 
     def fetch_as(self, worker_id: str, count: int) -> list[bytes]:
         """What Dramatiq's own Lua hands to a worker of that name."""
-        client: Any = self.redis
-        fetched: list[bytes] = LaneBroker(client, self.names, worker_id, 1).do_fetch(PREDICT_QUEUE, count)
+        store = RedisStore(self.redis, self.names, self.url)
+        fetched: list[bytes] = LaneBroker(store, worker_id, 1).do_fetch(PREDICT_QUEUE, count)
         return fetched
 
     def acks(self, worker_id: str = "worker-1") -> set[str]:
@@ -391,7 +391,8 @@ def test_a_bell_that_was_cut_is_heard_again(lane: Lane) -> None:
     pickup.measure(lane)
     lane.redis.client_kill_filter(_type="pubsub")
     assert pickup.measure(lane) < 3.0
-    lane.until(lambda: dict(lane.redis.pubsub_numsub(lane.names.bell))[lane.names.bell.encode()] == 1)
+    bell = lane.names.bell(PREDICT_QUEUE)
+    lane.until(lambda: dict(lane.redis.pubsub_numsub(bell))[bell.encode()] == 1)
     assert statistics.median(pickup.measure(lane) for _ in range(5)) < 0.1
 
 

@@ -45,8 +45,9 @@ from warmlane.errors import (
 )
 from warmlane.jobs import LoadJob, new_id
 from warmlane.keys import PREDICT_QUEUE, Keys
+from warmlane.lanes import Submit
 from warmlane.message import JobMessage
-from warmlane.ops import Beat, Finish, Leave, PublishModel, ReportProgress, Start, Submit
+from warmlane.ops import Beat, Finish, Leave, PublishModel, ReportProgress, Start
 from warmlane.records import INLINE_RESULT_BYTES, Outcome
 from warmlane.results import ModelInfo, Progress, WarmModel, WorkerInfo
 from warmlane.store import RedisStore, connect

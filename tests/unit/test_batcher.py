@@ -12,7 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warmlane_workers.engine.batcher import MAX_LENGTH_RATIO, SHORT_TOKENS, Batcher, Lane, Row, choose, run_isolated
+from warmlane_workers.engine.batcher import (
+    MAX_LENGTH_RATIO,
+    PROMOTION_S,
+    RANKS,
+    SHORT_TOKENS,
+    Batcher,
+    Lane,
+    Row,
+    choose,
+    run_isolated,
+)
 
 #: Longer than any step here takes; a test that waits so long has failed.
 LIMIT_S = 10
@@ -180,6 +190,49 @@ def test_lanes_take_turns() -> None:
         batcher.submit(Lane("b", gate, 512), few)
     results(many + few)
     assert gate.batches[1:] == [["a1"], ["b1"], ["a2"], ["b2"], ["a3"]]
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def ranked(priority: str, *payloads: Any) -> list[Row]:
+    return [Row(payload, 500, RANKS[priority]) for payload in payloads]
+
+
+def test_the_high_go_first_in_a_lane_and_between_lanes() -> None:
+    """Whatever came before, and whatever lane has its turn, a row of a higher priority runs first."""
+    gate = Gate()
+    with device_busy(gate) as batcher:
+        low, normal, high = ranked("low", "low"), ranked("normal", "n1", "n2"), ranked("high", "h1", "h2")
+        other = ranked("high", "other")
+        for batch in (low, normal, high):
+            batcher.submit(Lane("lane", gate, 512), batch)
+        batcher.submit(Lane("other", gate, 512), other)
+    results(low + normal + high + other)
+    assert [batch[0] for batch in gate.batches[1:]] == ["h1", "other", "h2", "n1", "n2", "low"]
+
+
+def test_a_low_row_that_has_waited_long_is_no_longer_low() -> None:
+    """After twice the time of a promotion it stands with the high ones, and before those that came later."""
+    gate, clock = Gate(), Clock()
+    with running(clock=clock) as batcher:
+        first, low = rows("first"), ranked("low", "low")
+        batcher.submit(Lane("first", gate, 512), first)
+        assert gate.entered.wait(LIMIT_S)
+        batcher.submit(Lane("lane", gate, 512), low)
+        clock.now += 2 * PROMOTION_S
+        high = ranked("high", "h1", "h2")
+        batcher.submit(Lane("lane", gate, 512), high)
+        gate.open()
+        results(first + low + high)
+    assert [batch[0] for batch in gate.batches[1:]] == ["low", "h1", "h2"]
 
 
 def test_the_first_thread_does_all_while_it_is_free() -> None:

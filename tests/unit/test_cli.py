@@ -20,7 +20,7 @@ from warmlane._slots import Slot
 from warmlane.cli import main
 from warmlane.errors import DeviceError, JobExpired, SourceError, WarmlaneError
 from warmlane.jobs import AliasJob, DeleteJob, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
-from warmlane.ops import Submit
+from warmlane.lanes import Submit
 from warmlane.testing import FakeLane, FakeTransport
 
 

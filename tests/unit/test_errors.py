@@ -13,7 +13,7 @@ from warmlane.errors import BY_CODE, ResultTimeout, SchemaError, WarmlaneError, 
 from warmlane.records import encode_error
 
 RETRYABLE = {
-    *("server_unreachable", "hub_unavailable", "store_error", "cache_full", "result_timeout"),
+    *("server_unreachable", "hub_unavailable", "queue_full", "store_error", "cache_full", "result_timeout"),
     "conversation_moved",
 }
 

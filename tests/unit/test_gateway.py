@@ -28,12 +28,14 @@ from warmlane.aio import AsyncClient
 from warmlane.codec import LIMITS
 from warmlane.errors import CodecError, InvalidInput, PayloadTooLarge, ServerUnreachable, WarmlaneError
 from warmlane.gateway.app import create_app
-from warmlane.gateway.bodies import read_job, read_limited, write
+from warmlane.gateway.bodies import read_job as read_request
+from warmlane.gateway.bodies import read_limited, write
 from warmlane.gateway.encoding import from_json, to_json
 from warmlane.gateway.negotiation import JSON, MSGPACK, answer_type, body_type, wait_seconds
 from warmlane.gateway.problems import MAX_TEXT, on_warmlane_error, status_of
 from warmlane.jobs import Job, PredictJob
-from warmlane.ops import Cancel, Op, ReadModel, Submit, Watch
+from warmlane.lanes import Submit
+from warmlane.ops import Cancel, Op, ReadModel, ReadWorkers, Watch
 from warmlane.records import Outcome
 from warmlane.results import JobStatus, NDArray, Progress, State, Table
 from warmlane.settings import Settings
@@ -71,6 +73,11 @@ def test_a_caller_who_takes_neither_form_is_refused(accept: str) -> None:
     with pytest.raises(HTTPException) as caught:
         answer_type(accept)
     assert caught.value.status_code == 406
+
+
+def read_job(media: str, body: bytes) -> Job:
+    """The job in a body, whatever its options."""
+    return read_request(media, body)[0]
 
 
 def test_a_body_says_what_it_is() -> None:
@@ -228,6 +235,13 @@ def test_both_forms_of_a_body_make_the_same_job() -> None:
     assert read_job(MSGPACK, codec.encode("request", fields | {"inputs": [b"\x00\x01\x02"]})) == job
 
 
+def test_options_stand_between_the_fields_of_a_body() -> None:
+    """Deadline, priority and their like are told from the fields of the job, and handed on as the caller gave them."""
+    options = {"deadline": 2.5, "priority": "high", "pool": "a100", "idempotency_key": "order 7", "result_ttl": 60}
+    body = {"kind": "predict", "model": "m", "inputs": ["a"], **options}
+    assert read_request(JSON, _bytes(body)) == (PredictJob(model="m", inputs=["a"]), options)
+
+
 def test_modes_are_fields_of_a_body() -> None:
     """Output mode and what fails with a row come as the job's own fields, in both forms of a body."""
     fields = {"kind": "predict", "model": "m", "inputs": ["a"], "output": "native", "on_error": "row"}
@@ -365,6 +379,8 @@ def test_every_error_has_a_status(kind: type[WarmlaneError]) -> None:
         "result_expired": 410,
         "payload_too_large": 413,
         "server_unreachable": 503,
+        "idempotency_conflict": 409,
+        "queue_full": 429,
     }
     expected = special.get(kind.code, 422 if issubclass(kind, InvalidInput) else 500)
     assert status_of(kind("told")) == expected
@@ -419,6 +435,8 @@ class Memory:
     async def run(self, op: Op[Any]) -> Any:
         if isinstance(op, ReadModel):
             return None, 0
+        if isinstance(op, ReadWorkers):
+            return []
         if isinstance(op, Submit):
             job_id, job = op.message.message_id, op.message.kwargs["job"]
             op.message.encode()

@@ -11,6 +11,7 @@ import pytest
 from warmlane import codec
 from warmlane.errors import CodecError, InputTooLong, JobExpired, ServerUnreachable
 from warmlane.jobs import LoadJob, PredictJob, SaveJob
+from warmlane.keys import queue_of
 from warmlane.ops import PATIENCE, Finish, ReportProgress, Start, Verdict
 from warmlane.records import Outcome
 from warmlane.results import State
@@ -74,7 +75,7 @@ class Life:
         self.settled.append((queue, message_id))
 
     def work(self, job: Any = PREDICT) -> Outcome:
-        self.lifecycle.work(JOB_ID, job)
+        self.lifecycle.work(queue_of(job.kind), JOB_ID, job)
         return self.store.outcome
 
 
@@ -174,7 +175,7 @@ def test_a_passed_deadline_is_a_state_of_its_own() -> None:
 def test_a_job_with_nothing_left_to_do_is_not_run_and_not_committed(verdict: str) -> None:
     """A redelivered message of a job that has ended, or whose record is gone, is left to be acknowledged."""
     life = Life(never, Store((verdict, 0)))
-    life.lifecycle.work(JOB_ID, PREDICT)
+    life.lifecycle.work("predict", JOB_ID, PREDICT)
     assert life.store.finished == []
     assert life.settled == []
 
@@ -256,7 +257,7 @@ def test_a_commit_insists_until_the_server_is_back() -> None:
         return "done"
 
     life = Life(handler, store)
-    life.lifecycle.work(JOB_ID, PREDICT)
+    life.lifecycle.work("predict", JOB_ID, PREDICT)
     assert [type(op) for op in store.ops] == [Start, Finish, Finish, Finish, Finish]
     assert len({id(op) for op in store.finished}) == 1
     assert life.settled == [("predict", JOB_ID)]
@@ -311,13 +312,16 @@ def test_a_suspect_runs_while_nothing_else_does() -> None:
         inside.remove(context.job_id)
 
     life = Life(handler, store)
-    threads = [threading.Thread(target=life.lifecycle.work, args=(job_id, PREDICT)) for job_id in ("first", "suspect")]
+    threads = [
+        threading.Thread(target=life.lifecycle.work, args=("predict", job_id, PREDICT))
+        for job_id in ("first", "suspect")
+    ]
     threads[0].start()
     assert begun.wait(10)
     threads[1].start()
     while len([op for op in store.ops if isinstance(op, Start)]) < 2 or not life.lifecycle._gate._wanting:
         threading.Event().wait(0.001)
-    threads.append(threading.Thread(target=life.lifecycle.work, args=("late", PREDICT)))
+    threads.append(threading.Thread(target=life.lifecycle.work, args=("predict", "late", PREDICT)))
     threads[2].start()
     starts = [(op.job_id, op.alone) for op in store.ops if isinstance(op, Start)]
     assert starts == [("first", False), ("suspect", False)]  # neither counted, nor overtaken

@@ -20,15 +20,17 @@ def test_an_empty_environment_gives_the_defaults() -> None:
 
 
 def test_every_setting_has_a_variable() -> None:
-    """The five variables set the five fields."""
+    """Each variable sets its field."""
     env = {
         "WARMLANE_REDIS_URL": "redis://example",
         "WARMLANE_NAMESPACE": "fleet-2",
         "WARMLANE_HOME": "/srv/warmlane",
         "WARMLANE_RESULT_TTL": "60",
         "WARMLANE_CONNECT_TIMEOUT": "0.5",
+        "WARMLANE_QUEUE_JOBS": "7",
+        "WARMLANE_QUEUE_BYTES": "700",
     }
-    assert Settings.from_env(env) == Settings("redis://example", "fleet-2", Path("/srv/warmlane"), 60, 0.5)
+    assert Settings.from_env(env) == Settings("redis://example", "fleet-2", Path("/srv/warmlane"), 60, 0.5, 7, 700)
     assert len(dataclasses.fields(Settings)) == len(env)
 
 
@@ -40,7 +42,7 @@ def test_the_process_environment_is_read_by_default(monkeypatch: pytest.MonkeyPa
 
 def test_an_empty_variable_is_as_good_as_none() -> None:
     """Variables that are set to nothing leave the defaults, as a compose file with unset values has it."""
-    names = ("REDIS_URL", "NAMESPACE", "HOME", "RESULT_TTL", "CONNECT_TIMEOUT")
+    names = ("REDIS_URL", "NAMESPACE", "HOME", "RESULT_TTL", "CONNECT_TIMEOUT", "QUEUE_JOBS", "QUEUE_BYTES")
     assert Settings.from_env({f"WARMLANE_{name}": "" for name in names} | {"XDG_DATA_HOME": ""}) == Settings.from_env(
         {}
     )

@@ -9,7 +9,7 @@ import pytest
 
 from warmlane import Settings, codec
 from warmlane._slots import Pause, Slot, Slots
-from warmlane._wire import MODEL_INFO_TTL_S, RECHECK_S, Flow, Wire
+from warmlane._wire import MODEL_INFO_TTL_S, RECHECK_S, REGISTRY_TTL_S, Flow, Wire
 from warmlane.errors import (
     InternalError,
     JobCancelled,
@@ -21,8 +21,9 @@ from warmlane.errors import (
     ServerUnreachable,
     SourceError,
 )
-from warmlane.jobs import LoadJob, PredictJob, new_id
-from warmlane.ops import Cancel, ReadModel, ReadModels, ReadWorkers, Submit, Watch
+from warmlane.jobs import AS_EVER, Job, LoadJob, Options, PredictJob, SaveJob, new_id
+from warmlane.lanes import Submit
+from warmlane.ops import Cancel, ReadModel, ReadModels, ReadWorkers, Watch
 from warmlane.records import Outcome
 from warmlane.results import JobStatus, ModelInfo, Progress, State, WarmModel, WorkerInfo
 from warmlane.signature import DEFAULTS
@@ -80,8 +81,19 @@ def record(state: State, error: dict[str, Any] | None = None) -> JobStatus:
 def own_slot(wire: Wire) -> Slot:
     """The slot of a job that this client has enqueued."""
     slot = wire.slots.open(JOB_ID)
-    Drive(wire.submit(LoadJob(model="m"), JOB_ID, slot)).send(True)
+    submitted(wire, LoadJob(model="m"), slot)
     return slot
+
+
+def submitted(wire: Wire, job: Job, slot: Slot | None = None, options: Options = AS_EVER) -> Submit:
+    """What is enqueued for a job where one model is known and no worker, after everything that is asked before."""
+    drive = Drive(wire.submit(job, JOB_ID, slot or wire.slots.open(JOB_ID), options))
+    while not isinstance(drive.wants, Submit):
+        drive.send((TYPED, 1) if isinstance(drive.wants, ReadModel) else [])
+    wanted = drive.wants
+    drive.send(True)
+    assert drive.ended
+    return wanted
 
 
 # -- submit ----------------------------------------------------------------------------------------------------------
@@ -92,6 +104,8 @@ def test_a_prediction_asks_for_its_model_and_then_goes_to_the_queue(wire: Wire) 
     drive = Drive(wire.submit(PREDICT, JOB_ID, wire.slots.open(JOB_ID)))
     assert drive.wants == ReadModel("m", None)
     drive.send((TYPED, 1))
+    assert drive.wants == ReadWorkers()
+    drive.send([])
     assert isinstance(drive.wants, Submit)
     assert (drive.wants.message.message_id, drive.wants.inbox) == (JOB_ID, wire.slots.id)
     drive.send(True)
@@ -110,16 +124,26 @@ def test_a_predict_on_an_alias_asks_for_what_it_means(wire: Wire) -> None:
     assert Drive(wire.submit(job, JOB_ID, wire.slots.open(JOB_ID))).wants == ReadModel("m", None, "prod")
 
 
-def test_other_jobs_go_to_the_queue_at_once(wire: Wire) -> None:
-    """A load asks for nothing first: the worker knows what there is."""
+def test_jobs_without_a_device_go_to_the_queue_at_once(wire: Wire) -> None:
+    """A save asks for nothing first: any worker can do it."""
+    job = SaveJob(name="m", source="org/repo")
+    assert isinstance(Drive(wire.submit(job, JOB_ID, wire.slots.open(JOB_ID))).wants, Submit)
+
+
+def test_the_workers_are_asked_for_once_a_second(wire: Wire, clock: Clock) -> None:
+    """A second load within the time goes to the queue at once; a later one asks who is there."""
+    submitted(wire, LoadJob(model="m"))
+    clock.now += REGISTRY_TTL_S - 0.1
     assert isinstance(Drive(wire.submit(LoadJob(model="m"), JOB_ID, wire.slots.open(JOB_ID))).wants, Submit)
+    clock.now += 0.1
+    assert Drive(wire.submit(LoadJob(model="m"), JOB_ID, wire.slots.open(JOB_ID))).wants == ReadWorkers()
 
 
 def test_what_is_known_of_a_model_is_believed_for_a_while(wire: Wire, clock: Clock) -> None:
     """A second prediction within 5 s does not ask again; a later one does."""
-    Drive(wire.submit(PREDICT, JOB_ID, wire.slots.open(JOB_ID))).send((TYPED, 1))
+    submitted(wire, PREDICT)
     clock.now += MODEL_INFO_TTL_S - 0.1
-    assert isinstance(Drive(wire.submit(PREDICT, JOB_ID, wire.slots.open(JOB_ID))).wants, Submit)
+    assert Drive(wire.submit(PREDICT, JOB_ID, wire.slots.open(JOB_ID))).wants == ReadWorkers()
     clock.now += 0.1
     assert isinstance(Drive(wire.submit(PREDICT, JOB_ID, wire.slots.open(JOB_ID))).wants, ReadModel)
 
@@ -136,6 +160,7 @@ def test_an_unknown_model_without_workers_is_enqueued(wire: Wire) -> None:
     """Before any worker has told what there is, the job waits for one; nothing is remembered of the model."""
     drive = Drive(wire.submit(PREDICT, JOB_ID, wire.slots.open(JOB_ID)))
     drive.send((None, 0))
+    drive.send([])
     assert isinstance(drive.wants, Submit)
     assert isinstance(Drive(wire.submit(PREDICT, JOB_ID, wire.slots.open(JOB_ID))).wants, ReadModel)
 

@@ -20,7 +20,7 @@ from types import FrameType
 from warmlane.blame import Absolve, Blame
 from warmlane.embedded import server_url
 from warmlane.errors import ConfigurationError, WarmlaneError
-from warmlane.keys import Keys
+from warmlane.keys import Keys, pool_queue
 from warmlane.results import WorkerInfo
 from warmlane.store import RedisStore, connect
 from warmlane_workers.logs import configure_logging
@@ -136,7 +136,7 @@ class WorkerProcess:
             "alias": catalog.alias,
             "delete": catalog.delete,
         }
-        self._broker = LaneBroker(self._client, names, self._worker_id, settings.threads)
+        self._broker = LaneBroker(store, self._worker_id, settings.threads)
         self._lifecycle = Lifecycle(
             store, self._worker_id, handlers, client_settings.result_ttl_s, self._broker.settled, self._life
         )
@@ -144,7 +144,7 @@ class WorkerProcess:
         # No hook may lose a job, so jobs' life is in their actors; these two may be late or fail alone.
         for middleware in (ComputeAlone(), self._presence):
             self._broker.add_middleware(middleware)
-        actors.declare(self._broker, self._lifecycle, settings.queues)
+        actors.declare(self._broker, self._lifecycle, settings.queues, settings.pool)
         self._bell = Bell(self._client, names, self._broker, unload.obey)
         catalog.announce_all()
         self._engine.start()
@@ -169,8 +169,9 @@ class WorkerProcess:
             threads=settings.threads,
             running=self._lifecycle.running,
             budget_bytes=self._engine.cache.budget,
-            queues=settings.queues,
+            queues=tuple(pool_queue(queue, settings.pool) for queue in settings.queues),
             models=self._engine.warm(),
+            pool=settings.pool,
         )
 
     def _serve(self) -> None:
@@ -187,6 +188,7 @@ class WorkerProcess:
         self._broker.draining = True
         self._broker.ring()
         self._presence.beat()
+        self._leave_lanes()
         while True:
             try:
                 message = self._worker.work_queue.get_nowait().message
@@ -194,6 +196,12 @@ class WorkerProcess:
                 break
             self._worker.consumers[message.queue_name].requeue_messages([message])
         self._worker.stop(timeout=int(self._settings.drain_timeout_s * 1000))
+
+    def _leave_lanes(self) -> None:
+        try:
+            self._broker.leave_lanes()
+        except WarmlaneError as exc:  # then the others take it when our word has expired
+            logger.warning("our lanes stay for now: %s", exc, extra={"action": "lanes_left"})
 
     def _shutdown(self) -> None:
         """Leave. What a drain's end cut off goes back first, so that others take it at once."""

@@ -60,16 +60,21 @@ class Bell:
 
     def _listen(self) -> None:
         with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:  # type: ignore[no-untyped-call]
-            pubsub.subscribe(self._names.bell, self._names.control)
+            channels = {name: queue for queue in self._broker.queues for name in self._bells(queue)}
+            pubsub.subscribe(self._names.control, *channels)
             self._broker.ring()  # what was enqueued while we were deaf
             while not self._stopped.is_set():
                 message = pubsub.get_message(timeout=1.0)
                 if message is None:
                     continue
-                if message["channel"].decode() == self._names.bell:
-                    self._broker.ring(message["data"].decode())
+                queue = channels.get(message["channel"].decode())
+                if queue is not None:
+                    self._broker.ring(queue)
                 else:
                     self._control(message["data"])
+
+    def _bells(self, queue: str) -> tuple[str, str]:
+        return self._names.bell(queue), self._names.bell(queue, self._broker.broker_id)
 
     def _control(self, data: bytes) -> None:
         try:

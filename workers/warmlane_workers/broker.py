@@ -4,6 +4,7 @@ Dramatiq's own Lua does every change to a queue. What this file adds is a consum
 - survives a message that does not decode, and moves it to the dead letters;
 - sweeps orphans: ids that the server counts as ours but that we do not hold, because a reply was lost or because our
   last life was killed (the broker's id is stable, so a restarted worker finds what it had taken);
+- takes from this worker's own lane and by priority;
 - sleeps on a doorbell instead of polling;
 - stops fetching when the worker drains, while heartbeats go on.
 """
@@ -23,18 +24,22 @@ from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import ConnectionClosed, DecodeError
 
-from warmlane.errors import CodecError, WarmlaneError
-from warmlane.keys import Keys
+from warmlane.errors import CodecError, ServerUnreachable, WarmlaneError
+from warmlane.lanes import Rehome, Take
 from warmlane.message import JobMessage
+from warmlane.store import RedisStore
 
 logger = logging.getLogger(__name__)
 
 #: A worker that was silent for so long counts as dead; the others take its messages back.
 HEARTBEAT_TIMEOUT_MS = 15_000
-#: Look for dead workers at every fetch (in millionths), so that redelivery is bounded by the time-out.
+#: Look for dead workers at each of Dramatiq's own fetches (in millionths), so that redelivery is bounded.
 MAINTENANCE_ALWAYS = 1_000_000
-#: How often a consumer looks for orphans, in seconds.
+#: How often a consumer looks for orphans, and for what dead workers have left, in seconds.
 SWEEP_S = 5.0
+RESCUE_S = 1.0
+#: Every so many fetches begin with the lowest priority, so that nothing waits for ever.
+_UPWARDS_EVERY = 8
 #: How long a consumer of a draining worker rests, in seconds: it waits to be told that the last job is done.
 _DRAIN_POLL_S = 0.1
 
@@ -46,7 +51,7 @@ class LaneBroker(RedisBroker):
     """A Redis broker for one worker process.
 
     Args:
-        client: with a blocking pool and long retries (`warmlane.store.connect`).
+        store: on a client with a blocking pool and long retries (`warmlane.store.connect`).
         broker_id: stable over restarts, and used by one process at a time.
         threads: jobs that run at a time.
 
@@ -55,15 +60,17 @@ class LaneBroker(RedisBroker):
         draining: fetch nothing more.
     """
 
-    def __init__(self, client: redis.Redis, names: Keys, broker_id: str, threads: int) -> None:
+    def __init__(self, store: RedisStore, broker_id: str, threads: int) -> None:
+        names = store.names
         super().__init__(  # type: ignore[no-untyped-call]
-            client=client,
+            client=store.client,
             namespace=names.broker,
             middleware=[],
             heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
             maintenance_chance=MAINTENANCE_ALWAYS,
         )
         self.broker_id = broker_id
+        self.store = store
         self.names = names
         self.threads = threads
         self.on_reject: OnReject = lambda message_id, error: None
@@ -93,6 +100,11 @@ class LaneBroker(RedisBroker):
         if len(self.held(queue_name)) <= self.threads:
             self.bell(queue_name).set()  # there is room for a fetch
 
+    def leave_lanes(self) -> None:
+        """Let the others have what waits for this worker alone."""
+        for queue_name in self.queues:
+            self.store.run(Rehome(queue_name, self.broker_id))
+
     def give_back(self) -> int:
         """Put everything that this process holds back into its queues at once; returns how many messages."""
         count = 0
@@ -109,7 +121,7 @@ def _connection_loss() -> Iterator[None]:
     """Dramatiq restarts a consumer on its own error class only."""
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError) as exc:
+    except (redis.ConnectionError, redis.TimeoutError, ServerUnreachable) as exc:
         raise ConnectionClosed(exc) from exc  # type: ignore[no-untyped-call]
 
 
@@ -126,7 +138,8 @@ class LaneConsumer(Consumer):
         self._held = broker.held(queue_name)
         self._bell = broker.bell(queue_name)
         self._fetched: deque[JobMessage] = deque()
-        self._sweep_at = 0.0
+        self._sweep_at = self._rescue_at = 0.0
+        self._fetches = 0
 
     def __next__(self) -> MessageProxy | None:
         with _connection_loss():
@@ -135,6 +148,8 @@ class LaneConsumer(Consumer):
                 self._bell.clear()
                 if time.monotonic() >= self._sweep_at:
                     self._sweep()
+                if time.monotonic() >= self._rescue_at:
+                    self._rescue()
                 self._fetch()
             if self._fetched:
                 message = self._fetched.popleft()
@@ -178,7 +193,9 @@ class LaneConsumer(Consumer):
             return
         if free < self.chunk:
             return  # the idle delay queue's consumer goes on looking, and so keeps a full worker alive
-        for data in self.broker.do_fetch(self.queue_name, free):
+        self._fetches += 1
+        upwards = not self._fetches % _UPWARDS_EVERY
+        for data in self.broker.store.run(Take(self.queue_name, self.broker.broker_id, free, upwards)):
             message = self._decode(data)
             if message is not None:
                 self._fetched.append(message)
@@ -192,6 +209,12 @@ class LaneConsumer(Consumer):
         except DecodeError:
             return None
         return message if message.queue_name == self.queue_name else None
+
+    def _rescue(self) -> None:
+        """Bring back what dead workers had taken, and what waits for them."""
+        self.broker.do_fetch(self.queue_name, 0)
+        self.broker.store.run(Rehome(self.queue_name))
+        self._rescue_at = time.monotonic() + RESCUE_S
 
     def _sweep(self) -> None:
         """Bring back what the server counts as ours but we do not hold."""

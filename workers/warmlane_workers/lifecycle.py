@@ -8,6 +8,7 @@ tried until the server is there.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import traceback
@@ -20,13 +21,13 @@ from warmlane.errors import (
     ConfigurationError,
     InternalError,
     JobCancelled,
+    JobExpired,
     PayloadTooLarge,
     PoisonJob,
     ServerUnreachable,
     WarmlaneError,
 )
 from warmlane.jobs import Job, new_id
-from warmlane.keys import QUEUE_OF_KIND
 from warmlane.ops import Finish, Op, ReportProgress, Start, Verdict
 from warmlane.records import Outcome
 from warmlane.results import Progress, State
@@ -46,13 +47,20 @@ REPORT_S = 0.5
 class JobContext:
     """What a handler knows of the job that it runs: its id, which attempt this is, and how to report.
 
+    Args:
+        left_s: seconds to the job's deadline; None without one.
+
     Attributes:
         truncated: numbers of the rows that were cut, which the handler says of its result.
     """
 
-    def __init__(self, store: RedisStore, job_id: str, attempt: int) -> None:
+    def __init__(
+        self, store: RedisStore, job_id: str, attempt: int, *, left_s: float | None = None, priority: str = "normal"
+    ) -> None:
         self.job_id = job_id
         self.attempt = attempt
+        self.priority = priority
+        self._late_at = math.inf if left_s is None else time.monotonic() + left_s
         self.truncated: tuple[int, ...] = ()
         self._store = store
         self._phase = ""
@@ -63,7 +71,10 @@ class JobContext:
 
         Raises:
             JobCancelled: somebody wants it cancelled.
+            JobExpired: its deadline has passed.
         """
+        if not self.left_s():
+            raise late(self.job_id)
         now = time.monotonic()
         kind = phase.partition(" ")[0]
         if kind == self._phase and now < self._next:
@@ -71,6 +82,10 @@ class JobContext:
         self._phase, self._next = kind, now + REPORT_S
         if self._send(State.RUNNING, Progress(fraction, phase)):
             raise JobCancelled(f"job {self.job_id} was cancelled", id=self.job_id)
+
+    def left_s(self) -> float:
+        """Seconds to the job's deadline; infinite without one, 0 when it has passed."""
+        return max(0.0, self._late_at - time.monotonic())
 
     def tell(self, state: State, phase: str) -> None:
         """Say what happens, and hear nothing: for a load, which other jobs wait for whatever becomes of this one."""
@@ -91,6 +106,11 @@ class JobContext:
         except WarmlaneError as exc:
             logger.warning("progress is lost: %s", exc, extra={"action": "progress_lost", "job_id": self.job_id})
             return False
+
+
+def late(job_id: str) -> JobExpired:
+    """How a job ends that is too late."""
+    return JobExpired(f"the deadline of job {job_id} passed before it was answered", id=job_id)
 
 
 Handler = Callable[[Any, JobContext], Any]
@@ -131,38 +151,46 @@ class Lifecycle:
         """Jobs that are running now."""
         return self._running
 
-    def work(self, job_id: str, job: Job) -> None:
+    def work(self, queue: str, job_id: str, job: Job) -> None:
         """Take a job up, run it and commit its outcome. Its message is settled on return, or may be acknowledged.
 
         A job that may be what took its worker down runs while nothing else does.
+
+        Args:
+            queue: the one that its message came from.
         """
         with self._gate.company():
             verdict = self._insist(Start(job_id, self._worker_id, self._life))
             if verdict.word != "suspect":
-                self._obey(verdict, job_id, job)
+                self._obey(verdict, queue, job_id, job)
                 return
         # Not counted as taken up before it is alone: should the process crash meanwhile, it is not to blame.
         with self._gate.alone():
-            self._obey(self._insist(Start(job_id, self._worker_id, self._life, alone=True)), job_id, job)
+            verdict = self._insist(Start(job_id, self._worker_id, self._life, alone=True))
+            self._obey(verdict, queue, job_id, job)
 
-    def _obey(self, verdict: Verdict, job_id: str, job: Job) -> None:
+    def _obey(self, verdict: Verdict, queue: str, job_id: str, job: Job) -> None:
         if verdict.word in ("missing", "final"):
             return
         if verdict.word == "cancelled":
             outcome = Outcome.failed(JobCancelled(f"job {job_id} was cancelled", id=job_id))
+        elif verdict.word == "late":
+            outcome = Outcome.failed(late(job_id))
         elif verdict.word == "poison":
             outcome = Outcome.failed(_poison(job_id, verdict))
         else:
             with self._lock:
                 self._running += 1
             try:
-                outcome = self._run(job, JobContext(self._store, job_id, verdict.attempts))
+                outcome = self._run(job, self._context(job_id, verdict))
             finally:
                 with self._lock:
                     self._running -= 1
-        queue = QUEUE_OF_KIND[job.kind]
         self._insist(Finish(job_id, outcome, self._result_ttl_s, queue, self._worker_id, self._life))
         self._on_settled(queue, job_id)
+
+    def _context(self, job_id: str, verdict: Verdict) -> JobContext:
+        return JobContext(self._store, job_id, verdict.attempts, left_s=verdict.left_s, priority=verdict.priority)
 
     def fail(self, job_id: str, error: WarmlaneError) -> None:
         """Commit an error of a job whose message is dealt with already."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from warmlane.errors import ConfigurationError
-from warmlane.keys import QUEUES
+from warmlane.keys import DEFAULT_POOL, QUEUES
+from warmlane.model import NAME
 from warmlane.settings import Settings, number
 
 #: How long a conversation waits for its next turn, in seconds.
@@ -63,6 +64,7 @@ class WorkerSettings:
         source_roots: directories from which saves and rows may read local files (`WARMLANE_SOURCE_ROOTS`).
         threads: jobs taken at a time; they wait, so they are what a batch is made of (`WARMLANE_THREADS`).
         queues: which queues to serve (`WARMLANE_QUEUES`).
+        pool: the name of the workers that it is one of; jobs may name it (`WARMLANE_POOL`).
         cache_bytes: budget of the warm cache, in bytes or as a share of the device's memory; none means the device's
             default (`WARMLANE_CACHE_BYTES`).
         host_cache_bytes: budget of the second tier, for models that left a GPU, in bytes or as a share of the RAM; none
@@ -84,6 +86,7 @@ class WorkerSettings:
     device: str = "cpu"
     threads: int = 64
     queues: tuple[str, ...] = field(default=QUEUES)
+    pool: str = DEFAULT_POOL
     cache_bytes: Size | None = None
     host_cache_bytes: Size | None = None
     cache_ttl_s: float = 0.0
@@ -110,6 +113,7 @@ class WorkerSettings:
             "source_roots": tuple(Path(root).expanduser().resolve() for root in roots.split(":") if root),
             "threads": _whole(env, "WARMLANE_THREADS", 64, minimum=1),
             "queues": tuple(env["WARMLANE_QUEUES"].split(",")) if env.get("WARMLANE_QUEUES") else QUEUES,
+            "pool": env.get("WARMLANE_POOL") or DEFAULT_POOL,
             "cache_bytes": _size(env, "WARMLANE_CACHE_BYTES"),
             "host_cache_bytes": _size(env, "WARMLANE_HOST_CACHE_BYTES"),
             "cache_ttl_s": number(env, "WARMLANE_CACHE_TTL", 0),
@@ -123,6 +127,8 @@ class WorkerSettings:
         unknown = set(values["queues"]) - set(QUEUES)
         if unknown:
             raise ConfigurationError(f"queues: {', '.join(sorted(unknown))}: choose from {', '.join(QUEUES)}")
+        if not NAME.fullmatch(values["pool"]):
+            raise ConfigurationError("WARMLANE_POOL: use a-z, 0-9, '.', '_' and '-', the first a letter or digit")
         return cls(**values)
 
 

@@ -91,7 +91,8 @@ class Gateway:
 
     async def submit(self, request: Request) -> Response:
         media = _answer_type(request)  # before anything is enqueued
-        job = await self.client.submit(await _read_job(request))
+        wanted, options = await _read_job(request)
+        job = await self.client.submit(wanted, **options)
         url = f"{request.scope.get('root_path', '')}/v1/jobs/{job.id}"
         accepted = {"Location": url, "Retry-After": str(POLL_AFTER_S)}
         if _wait_seconds(request) is None:
@@ -157,11 +158,14 @@ def _wait_seconds(request: Request) -> int | None:
     return wait_seconds(request.headers.getlist("prefer"))
 
 
-async def _read_job(request: Request) -> jobs.Job:
+async def _read_job(request: Request) -> tuple[jobs.Job, jobs.JobOptions]:
     media = body_type(request.headers)
     async with aclosing(request.stream()) as chunks:
         body = await read_limited(chunks, request.headers.get("content-length"))
-    return read_job(media, body)
+    job, options = read_job(media, body)
+    if (key := request.headers.get("idempotency-key")) is not None:
+        options["idempotency_key"] = key
+    return job, options
 
 
 async def _look(job: AsyncJob, known: Any) -> tuple[State, dict[str, Any], int]:

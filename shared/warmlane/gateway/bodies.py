@@ -16,12 +16,13 @@ from warmlane.codec import LIMITS, Limits
 from warmlane.errors import CodecError, InvalidInput, PayloadTooLarge
 from warmlane.gateway.encoding import from_json, to_json
 from warmlane.gateway.negotiation import JSON
-from warmlane.jobs import Job
+from warmlane.jobs import Job, JobOptions
 
 #: An answer is a job's record around a result: any result that could be written can also be handed out.
 ANSWER_LIMITS = Limits(LIMITS.max_bytes + 64 * 1024, LIMITS.max_depth + 1, LIMITS.max_elements + 10_000)
 #: The fields in which JSON may stand for tables, arrays and bytes; elsewhere an object is an object.
 _PAYLOAD = ("inputs", "params")
+_OPTIONS = frozenset(JobOptions.__annotations__)
 #: A JSON string, or what is left of one at the end. Possessive, so that hostile text costs one pass.
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 
@@ -49,8 +50,8 @@ def _too_large(limit: int) -> NoReturn:
     raise PayloadTooLarge(f"the body is larger than {limit} bytes; send fewer rows in a job", limit=limit)
 
 
-def read_job(media: str, body: bytes) -> Job:
-    """The job that a body asks for.
+def read_job(media: str, body: bytes) -> tuple[Job, JobOptions]:
+    """The job that a body asks for, and the options that stand between its fields.
 
     Raises:
         CodecError: not JSON, not a frame, or past a limit of the codec.
@@ -62,10 +63,11 @@ def read_job(media: str, body: bytes) -> Job:
             f"a job is an object with a `kind`, one of {', '.join(jobs.KINDS)}, and the fields of that kind",
             field="kind",
         )
-    fields = {name: value for name, value in request.items() if name != "kind"}
+    fields = {name: value for name, value in request.items() if name != "kind" and name not in _OPTIONS}
+    options: Any = {name: value for name, value in request.items() if name in _OPTIONS}
     if media == JSON:
         fields |= {name: from_json(fields[name], name) for name in _PAYLOAD if name in fields}
-    return jobs.make(request["kind"], fields)
+    return jobs.make(request["kind"], fields), options
 
 
 def write(media: str, answer: dict[str, Any]) -> bytes:

@@ -18,10 +18,12 @@ from starlette.responses import Response
 
 from warmlane.errors import (
     CodecError,
+    IdempotencyConflict,
     InvalidInput,
     JobNotFound,
     ModelNotFound,
     PayloadTooLarge,
+    QueueFull,
     ResultExpired,
     ServerUnreachable,
     WarmlaneError,
@@ -40,6 +42,8 @@ STATUS: Mapping[type[WarmlaneError], int] = {
     ModelNotFound: 404,
     JobNotFound: 404,
     ResultExpired: 410,
+    IdempotencyConflict: 409,
+    QueueFull: 429,
     ServerUnreachable: 503,
 }
 
@@ -50,7 +54,7 @@ _GENERAL = {
     500: "the gateway failed; its log tells why",
     503: "the job store does not answer; try again",
 }
-#: When a caller should try again after a 503, in seconds.
+#: When a caller should try again after a 429 or a 503, in seconds.
 RETRY_AFTER_S = 5
 #: Messages may name a field, and a caller chooses the names of its fields: no longer than this, in characters.
 MAX_TEXT = 500
@@ -84,7 +88,8 @@ async def on_warmlane_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, WarmlaneError)
     status = status_of(error)
     if status < 500:
-        return problem(status, error.code, error.message, error.details)
+        headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 429 else None
+        return problem(status, error.code, error.message, error.details, headers)
     logger.error("%s: %s", error.code, error.message, extra={"action": "gateway_error", "code": error.code})
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
     return problem(status, error.code, _GENERAL[status], headers=headers)

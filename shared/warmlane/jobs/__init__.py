@@ -12,20 +12,25 @@ from typing import Any
 from warmlane.errors import InvalidInput
 from warmlane.jobs.base import LATER, Job, check_id, check_name, new_id
 from warmlane.jobs.device import ON_ERROR, OUTPUTS, RETURN_TYPES, LoadJob, PredictJob, UnloadJob
+from warmlane.jobs.options import AS_EVER, PRIORITIES, JobOptions, Options
 from warmlane.jobs.save import COMPONENTS, SaveJob, check_components, split_example
 from warmlane.jobs.stored import AliasJob, DeleteJob, PersistJob
 
 __all__ = [
+    "AS_EVER",
     "COMPONENTS",
     "KINDS",
     "LATER",
     "ON_ERROR",
     "OUTPUTS",
+    "PRIORITIES",
     "RETURN_TYPES",
     "AliasJob",
     "DeleteJob",
     "Job",
+    "JobOptions",
     "LoadJob",
+    "Options",
     "PersistJob",
     "PredictJob",
     "SaveJob",

@@ -1,17 +1,103 @@
--- Accept a job: its record, its Dramatiq message and the bell that wakes a worker, all or nothing.
--- KEYS job, queue list, queue messages.  ARGV bell channel, queue name, message id, message, record TTL (s), field, value, ...
--- Returns 1, or 0 when the id is known already (a retry of a call whose reply was lost).
--- The two writes to the queue are what Dramatiq's own `enqueue` command does.
-if redis.call('EXISTS', KEYS[1]) == 1 then
-  return 0
+-- Accept a job: its record, its message, a place in a queue, and the bell that wakes a worker; all or nothing.
+-- KEYS job, queue list, queue messages, lanes, home, bytes.
+-- ARGV id, message, record TTL (s), deadline (ms) or '', most messages, most bytes, digest, suffix of lists by priority,
+--   lane TTL (ms), home TTL (ms), patience, prefix of acknowledgements, their suffix, prefix of homes, bell,
+--   number of warm workers, each worker, number of cold workers, each worker and its models, field, value, ...
+-- Returns {1, lane}, {0} when the id is known already (a retry of a call whose reply was lost, or an idempotency key),
+-- {-1} when it is known for another job, {-2, messages, bytes} when the queue is full.
+-- A lane is a worker's own list, behind the name of the queue's; the two writes are what Dramatiq's `enqueue` does.
+local known = redis.call('HGET', KEYS[1], 'digest')
+if known then
+  return { known == ARGV[7] and 0 or -1 }
+end
+local waiting = redis.call('HLEN', KEYS[3])
+local bytes = waiting > 0 and tonumber(redis.call('GET', KEYS[6]) or 0) or 0
+if waiting >= tonumber(ARGV[5]) or bytes + #ARGV[2] > tonumber(ARGV[6]) then
+  return { -2, waiting, bytes }
 end
 local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-redis.call('HSET', KEYS[1], 'state', 'QUEUED', 'queued', now, unpack(ARGV, 6))
-redis.call('EXPIRE', KEYS[1], ARGV[5])
-redis.call('HSET', KEYS[3], ARGV[3], ARGV[4])
--- Behind other messages no bell is needed: whoever has room was rung for those, or looks again when it has.
-if redis.call('RPUSH', KEYS[2], ARGV[3]) == 1 then
-  redis.call('PUBLISH', ARGV[1], ARGV[2])
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function alive(worker)
+  local beat = redis.call('ZSCORE', KEYS[4], worker)
+  return beat and tonumber(beat) >= now - tonumber(ARGV[9])
 end
-return 1
+
+-- What waits in a worker's lane, and what it has taken and not yet done.
+local function outstanding(worker)
+  local lane = KEYS[2] .. '@' .. worker
+  return redis.call('LLEN', lane) + redis.call('LLEN', lane .. ':high') + redis.call('LLEN', lane .. ':low')
+    + redis.call('SCARD', ARGV[12] .. worker .. ARGV[13])
+end
+
+local function settle(worker)
+  redis.call('SET', KEYS[5], worker, 'PX', ARGV[10])
+  redis.call('ZADD', ARGV[14] .. worker, now + ARGV[10], KEYS[5])
+  redis.call('PEXPIRE', ARGV[14] .. worker, ARGV[10])
+end
+
+local at = 16
+local warm, cold = {}, {}
+for place = 1, tonumber(ARGV[at]) do
+  warm[#warm + 1] = ARGV[at + place]
+end
+at = at + 1 + #warm
+local count = tonumber(ARGV[at])
+for place = 1, count do
+  cold[place] = { ARGV[at + 2 * place - 1], tonumber(ARGV[at + 2 * place]) }
+end
+at = at + 1 + 2 * count
+
+local home = redis.call('GET', KEYS[5])
+if home then
+  warm[#warm + 1] = home
+end
+local lane, least
+for _, worker in ipairs(warm) do
+  if worker ~= lane and alive(worker) then
+    local load = outstanding(worker)
+    if not least or load < least then
+      lane, least = worker, load
+    end
+  end
+end
+if not lane then
+  -- Nobody holds the model: the candidate with the fewest models, those counted that are on their way to it.
+  local fewest
+  for _, candidate in ipairs(cold) do
+    if alive(candidate[1]) then
+      redis.call('ZREMRANGEBYSCORE', ARGV[14] .. candidate[1], '-inf', now)
+      local models = math.max(candidate[2], redis.call('ZCARD', ARGV[14] .. candidate[1]))
+      if not fewest or models < fewest then
+        lane, fewest = candidate[1], models
+      end
+    end
+  end
+  if lane then
+    settle(lane)
+  end
+elseif least >= tonumber(ARGV[11]) then
+  -- A long wait: a second home, if one is far less busy.
+  for _, candidate in ipairs(cold) do
+    if candidate[1] ~= lane and alive(candidate[1]) and 2 * outstanding(candidate[1]) < least then
+      lane = candidate[1]
+      settle(lane)
+      break
+    end
+  end
+end
+
+redis.call('HSET', KEYS[1], 'state', 'QUEUED', 'queued', string.format('%.0f', now), 'digest', ARGV[7],
+  unpack(ARGV, at))
+if ARGV[4] ~= '' then
+  redis.call('HSET', KEYS[1], 'deadline', string.format('%.0f', now + ARGV[4]))
+end
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
+redis.call('SET', KEYS[6], string.format('%.0f', bytes + #ARGV[2]))
+local place = (lane and '@' .. lane or '')
+-- Behind other messages no bell is needed: whoever has room was rung for those, or looks again when it has.
+if redis.call('RPUSH', KEYS[2] .. place .. ARGV[8], ARGV[1]) == 1 then
+  redis.call('PUBLISH', ARGV[15] .. place, '')
+end
+return { 1, lane or '' }

@@ -12,8 +12,9 @@ from warmlane.aio import AsyncClient
 from warmlane.client import Client
 from warmlane.errors import InvalidInput, ServerUnreachable
 from warmlane.jobs import KINDS, Job
+from warmlane.lanes import Submit
 from warmlane.model import ModelRef
-from warmlane.ops import Cancel, Op, ReadModel, ReadModels, ReadWorkers, Submit, Watch
+from warmlane.ops import Cancel, Op, ReadModel, ReadModels, ReadWorkers, Watch
 from warmlane.results import Progress, State
 from warmlane.settings import Settings
 from warmlane.signature import Signature

@@ -11,8 +11,9 @@ from typing import Any
 from warmlane import codec
 from warmlane.errors import CodecError, JobNotFound, WarmlaneError
 from warmlane.jobs import Job, PredictJob
+from warmlane.lanes import Submit
 from warmlane.message import JobMessage
-from warmlane.ops import Cancel, Submit, Watch
+from warmlane.ops import Cancel, Watch
 from warmlane.records import Outcome, encode_error, text_event
 from warmlane.results import Attempt, JobStatus, Progress, State
 from warmlane.stream import Followed, Piece, ReadText

@@ -1,8 +1,9 @@
 """How waiting rows become batches. Knows lengths, ages and groups, not models: what runs a batch is passed in.
 
 A batch is cut by padded tokens, never by count: on a CPU, padding costs more than batching saves. It is built around
-the oldest row, so that no row starves, from the waiting rows nearest to it in length. A device thread takes whatever
-waits as soon as it is free, so a lone caller never waits for company.
+the row whose turn it is, from the waiting rows nearest to it in length. Turns go by priority, then by lane, so that a
+model with many rows does not hold up another, then by age; and what has waited long counts for more, so that nothing
+starves. A device thread takes whatever waits as soon as it is free, so a lone caller never waits for company.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ logger = logging.getLogger(__name__)
 MAX_LENGTH_RATIO = 1.5
 #: Lengths below this count as equal: padding two tokens to eight costs nothing that can be measured.
 SHORT_TOKENS = 8
+#: A row that has waited so long has the priority above its own, and so on, in seconds.
+PROMOTION_S = 10.0
+#: Rank of each priority; what is lower comes first.
+RANKS = {"high": 0, "normal": 1, "low": 2}
 
 Run = Callable[[list[Any]], Sequence[Any]]
 
@@ -43,10 +48,17 @@ class Lane:
 
 @dataclass(eq=False, slots=True)
 class Row:
-    """One row that waits for the device."""
+    """One row that waits for the device.
+
+    Attributes:
+        rank: of its job's priority, see `RANKS`.
+        since: when it came, by the batcher's clock.
+    """
 
     payload: Any
     length: int
+    rank: int = RANKS["normal"]
+    since: float = 0.0
     future: Future[Any] = field(default_factory=Future)
 
 
@@ -76,27 +88,33 @@ def _near(shortest: int, longest: int) -> bool:
 
 
 class _Waiting:
-    """The rows of one lane that wait: in order of arrival, and in order of length."""
+    """The rows of one lane that wait: of each rank in order of arrival, and all in order of length."""
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
-        self.by_age: dict[Row, None] = {}
+        self.by_age: dict[int, dict[Row, None]] = {rank: {} for rank in RANKS.values()}
         self.by_length: list[Row] = []
 
     def add(self, row: Row) -> None:
-        self.by_age[row] = None
+        self.by_age[row.rank][row] = None
         bisect.insort(self.by_length, row, key=lambda other: other.length)
 
-    def take(self) -> list[Row]:
-        oldest = next(iter(self.by_age))
-        at = bisect.bisect_left(self.by_length, oldest.length, key=lambda other: other.length)
-        while self.by_length[at] is not oldest:
+    def turn(self, now: float) -> tuple[float, Row]:
+        """The row whose turn it is, and its rank, bettered by its time of waiting."""
+        heads = [next(iter(rows)) for rows in self.by_age.values() if rows]
+        ranks = [(row.rank - (now - row.since) // PROMOTION_S, row) for row in heads]
+        return min(ranks, key=lambda ranked: (ranked[0], ranked[1].since))
+
+    def take(self, now: float) -> list[Row]:
+        _, first = self.turn(now)
+        at = bisect.bisect_left(self.by_length, first.length, key=lambda other: other.length)
+        while self.by_length[at] is not first:
             at += 1
         low, high = choose([row.length for row in self.by_length], at, self.lane.budget)
         rows = self.by_length[low:high]
         del self.by_length[low:high]
         for row in rows:
-            del self.by_age[row]
+            del self.by_age[row.rank][row]
         return rows
 
 
@@ -110,10 +128,16 @@ class Batcher:
             nothing else runs or waits.
     """
 
-    def __init__(self, threads: int = 1, before_batch: Callable[[bool], None] = lambda alone: None) -> None:
+    def __init__(
+        self,
+        threads: int = 1,
+        before_batch: Callable[[bool], None] = lambda alone: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._before_batch = before_batch
+        self._clock = clock
         self._running = 0
-        self._lanes: dict[Hashable, _Waiting] = {}  # in order of their oldest row's turn
+        self._lanes: dict[Hashable, _Waiting] = {}  # in order of their turns
         self._changed = threading.Condition()
         self._stopped = False
         self._threads = [
@@ -143,9 +167,23 @@ class Batcher:
             waiting = self._lanes.get(lane.key)
             if waiting is None:
                 waiting = self._lanes[lane.key] = _Waiting(lane)
+            now = self._clock()
             for row in rows:
+                row.since = now
                 waiting.add(row)
             self._changed.notify_all()
+
+    def _take(self) -> tuple[_Waiting, list[Row]]:
+        """The next batch: of the best rank, and of equals from the lane that has waited longest for its turn."""
+        now = self._clock()
+        key = next(iter(self._lanes))
+        if len(self._lanes) > 1:
+            key = min(self._lanes, key=lambda key: self._lanes[key].turn(now)[0])
+        waiting = self._lanes.pop(key)
+        rows = waiting.take(now)
+        if waiting.by_length:
+            self._lanes[key] = waiting  # behind the other lanes: models take turns
+        return waiting, rows
 
     def _serve(self, number: int) -> None:
         while True:
@@ -154,11 +192,7 @@ class Batcher:
                     if self._stopped and not self._lanes:
                         return
                     self._changed.wait()
-                key, waiting = next(iter(self._lanes.items()))
-                rows = waiting.take()
-                del self._lanes[key]
-                if waiting.by_age:
-                    self._lanes[key] = waiting  # behind the other lanes: models take turns
+                waiting, rows = self._take()
                 alone = not number and not self._lanes and not self._running
                 self._running += 1
                 if self._lanes:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from warmlane.errors import WarmlaneError
-from warmlane_workers.engine.batcher import Row
+from warmlane_workers.engine.batcher import RANKS, Row
 from warmlane_workers.engine.telling import Silent
 from warmlane_workers.lifecycle import JobContext, unforeseen
 from warmlane_workers.tasks.base import Prepared
@@ -90,6 +90,7 @@ class Rows:
 
         Raises:
             JobCancelled: somebody wants the job cancelled.
+            JobExpired: its deadline has passed.
             Exception: what `on_error` raises.
         """
         try:
@@ -114,7 +115,7 @@ class Rows:
                 continue
             if any(part.truncated for part in prepared):
                 self._cut.append(index)
-            parts = [Row(part, part.length) for part in prepared]
+            parts = [Row(part, part.length, RANKS[self._context.priority]) for part in prepared]
             self._outputs[index], self._left[index] = [None] * len(parts), len(parts)
             self._places |= {part.future: (index, number) for number, part in enumerate(parts)}
             waiting += parts
@@ -123,7 +124,7 @@ class Rows:
         return waiting
 
     def _collect(self) -> None:
-        for future in self._listener.wait(self._places, _WATCH_S):
+        for future in self._listener.wait(self._places, min(_WATCH_S, self._context.left_s())):
             index, number = self._places.pop(future)
             try:
                 self._outputs[index][number] = future.result()

@@ -1,0 +1,162 @@
+"""Operations on queues: a job comes in, a worker takes it, a lane whose worker is gone is emptied.
+
+The lists are Dramatiq's, with a list beside each for every worker (its lane) and every priority; messages,
+acknowledgements and heartbeats are where Dramatiq keeps them, so that its own commands settle and bring back what was
+taken here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from warmlane import codec
+from warmlane.errors import IdempotencyConflict, QueueFull
+from warmlane.jobs import AS_EVER, Job, Options
+from warmlane.keys import HOME_TTL_S, LIST_OF_PRIORITY, WORKER_TTL_S, Keys
+from warmlane.message import JobMessage
+from warmlane.ops import Op
+from warmlane.routing import ANYWHERE, Route
+from warmlane.settings import QUEUED_TTL_S
+
+#: So many jobs may wait for the model's worker before another one takes it on as well.
+PATIENCE = 64
+
+_LANE_TTL_MS = int(WORKER_TTL_S * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Submit(Op[bool]):
+    """Accept a job. The reply is False when the id is known already.
+
+    Attributes:
+        route: the workers that may get it into their lanes; without any it goes to all of its queue.
+        most_jobs: refuse it where so many jobs wait and run.
+        most_bytes: refuse it where their messages have so many bytes.
+
+    Raises:
+        QueueFull, IdempotencyConflict: nothing was enqueued.
+    """
+
+    script = "submit"
+    message: JobMessage
+    inbox: str = ""
+    options: Options = AS_EVER
+    route: Route = ANYWHERE
+    most_jobs: int = 2**53
+    most_bytes: int = 2**53
+
+    def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
+        message, queue, options, route = self.message, self.message.queue_name, self.options, self.route
+        job: Job = message.kwargs["job"]
+        return (
+            [
+                names.job(message.message_id),
+                names.queue(queue),
+                names.messages(queue),
+                names.lanes(queue),
+                names.home(queue, route.model),
+                names.bytes(queue),
+            ],
+            [
+                message.options["redis_message_id"],
+                message.encode(),
+                QUEUED_TTL_S,
+                "" if options.deadline is None else int(options.deadline * 1000),
+                self.most_jobs,
+                self.most_bytes,
+                message.message_id if options.idempotency_key is None else _digest(job),
+                LIST_OF_PRIORITY[options.priority],
+                _LANE_TTL_MS,
+                HOME_TTL_S * 1000,
+                PATIENCE,
+                names.acks("", queue).removesuffix(f".{queue}"),
+                f".{queue}",
+                names.homes(queue, ""),
+                names.bell(queue),
+                len(route.warm),
+                *route.warm,
+                len(route.cold),
+                *(part for candidate in route.cold for part in candidate),
+                *self._record(job),
+            ],
+        )
+
+    def _record(self, job: Job) -> list[Any]:
+        """What the job's record says from the beginning: fields and values."""
+        options = self.options
+        said: list[Any] = ["kind", job.kind, "model", job.subject, "inboxes", self.inbox, "priority", options.priority]
+        if getattr(job, "stream", False):
+            said += ["stream", "1"]
+        if options.pool != AS_EVER.pool:
+            said += ["pool", options.pool]
+        if options.result_ttl is not None:
+            said += ["ttl", options.result_ttl]
+        return said
+
+    def read(self, reply: Any) -> bool:
+        verdict = int(reply[0])
+        if verdict == -1:
+            raise IdempotencyConflict(
+                "idempotency_key: another request had this key; use a new key for a new request",
+                field="idempotency_key",
+            )
+        if verdict == -2:
+            jobs, size = int(reply[1]), int(reply[2])
+            raise QueueFull(
+                f"{jobs} jobs of {size} bytes wait, as many as may; send it again later, add workers, or raise "
+                "WARMLANE_QUEUE_JOBS and WARMLANE_QUEUE_BYTES",
+                jobs=jobs,
+                bytes=size,
+            )
+        return bool(verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class Take(Op[list[bytes | None]]):
+    """Take messages for a worker: of its lane, then of all, by priority. The reply has their bytes.
+
+    Attributes:
+        upwards: begin with the lowest priority.
+    """
+
+    script = "take"
+    queue_name: str
+    worker_id: str
+    most: int
+    upwards: bool = False
+
+    def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
+        queue, worker = self.queue_name, self.worker_id
+        lists = names.lists(queue, worker)
+        own = [names.acks(worker, queue), names.messages(queue), names.heartbeats]
+        return [*own, *(reversed(lists) if self.upwards else lists)], [self.most, worker]
+
+    def read(self, reply: Any) -> list[bytes | None]:
+        return list(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Rehome(Op[int]):
+    """Empty the lanes of workers that are gone into the queue. The reply is the number of messages.
+
+    Attributes:
+        leaving: a worker that goes now, though its word still counts.
+    """
+
+    script = "rehome"
+    queue_name: str
+    leaving: str = ""
+
+    def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
+        queue = self.queue_name
+        return [names.queue(queue), names.lanes(queue)], [_LANE_TTL_MS, names.bell(queue), self.leaving]
+
+    def read(self, reply: Any) -> int:
+        return int(reply)
+
+
+def _digest(job: Job) -> bytes:
+    """What makes two requests of one idempotency key the same."""
+    return hashlib.blake2b(codec.encode("request", {"kind": job.kind, **job.fields()}), digest_size=16).digest()
