@@ -27,6 +27,7 @@ class TableQuestionAnswering(PipelineTask):
     `sequential` says that each builds on those before.
     """
 
+    # Never several at once: in a batch TAPAS lets questions change each other's answers, even where nothing is padded.
     allowed = frozenset({"sequential", "padding", "truncation"})
 
     def __init__(self, components: dict[str, Any], record: Mapping[str, Any] | None = None) -> None:
