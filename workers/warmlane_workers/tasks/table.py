@@ -24,10 +24,10 @@ class TableQuestionAnswering(PipelineTask):
 
     A row is a dict of `query` (a str, or a list of them) and `table`: columns by name, as a dict of lists, as its JSON,
     or as a list of dicts; or a `Table`. Each row has its own, and every question is answered by itself, unless
-    `sequential` says that each builds on those before.
+    `sequential` says that each builds on those before. None share a batch: there TAPAS lets questions change each
+    other's answers, even where nothing is padded.
     """
 
-    # Never several at once: in a batch TAPAS lets questions change each other's answers, even where nothing is padded.
     allowed = frozenset({"sequential", "padding", "truncation"})
 
     def __init__(self, components: dict[str, Any], record: Mapping[str, Any] | None = None) -> None:
