@@ -111,6 +111,8 @@ class WorkerProcess:
         models = ModelStore(settings.store, settings.store_cache)
         models.open()
         found = device.find(settings.device, settings.cache_bytes, settings.batch_tokens, settings.host_cache_bytes)
+        if found.name != "cpu":
+            device.hold(alone=not settings.cache_bytes)
         self._presence = Presence(store, self._describe)
         self._engine = Engine(
             models,

@@ -47,6 +47,9 @@ class Size:
         power = "KMGT".index(unit.upper()) + 1 if unit else 0
         return cls(int(amount * (1024 if match[3] else 1000) ** power))
 
+    def __bool__(self) -> bool:
+        return bool(self.bytes or self.share)
+
     def of(self, total: int) -> int:
         """In bytes, where all there is are so many."""
         return self.bytes or int(total * self.share)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from warmlane.errors import ConfigurationError
+from warmlane_workers.engine.claim import claim
 from warmlane_workers.settings import Size
 
 #: Share of the device's memory that the warm cache may take; the rest is for activations.
@@ -86,12 +87,12 @@ def find(
     cores = torch.get_num_threads()
     ram = ram_bytes()
     if setting == "cpu":
-        if host_bytes is not None and host_bytes.of(ram):
+        if host_bytes:
             raise ConfigurationError(
                 "WARMLANE_HOST_CACHE_BYTES: on a CPU the host's memory is the device's; set WARMLANE_CACHE_BYTES alone"
             )
-        budget = cache_bytes.of(ram) if cache_bytes else 0
-        return Device("cpu", ram, budget or int(ram * _CPU_SHARE), batch_tokens or _CPU_BATCH_TOKENS, cores)
+        budget = (cache_bytes or Size(share=_CPU_SHARE)).of(ram)
+        return Device("cpu", ram, budget, batch_tokens or _CPU_BATCH_TOKENS, cores)
     if not torch.cuda.is_available():
         raise ConfigurationError(
             f"device {setting}: torch sees no GPU; check the driver and the torch build, or use cpu"
@@ -100,11 +101,20 @@ def find(
     return Device(
         "cuda:0",
         memory,
-        (cache_bytes.of(memory) if cache_bytes else 0) or int(memory * _GPU_SHARE),
+        (cache_bytes or Size(share=_GPU_SHARE)).of(memory),
         batch_tokens or _GPU_BATCH_TOKENS,
         cores,
-        int(ram * _HOST_SHARE) if host_bytes is None else host_bytes.of(ram),
+        (Size(share=_HOST_SHARE) if host_bytes is None else host_bytes).of(ram),
     )
+
+
+def hold(alone: bool) -> None:
+    """Claim this process's GPU until it ends.
+
+    Raises:
+        DeviceError: another worker's claim excludes it.
+    """
+    claim(str(torch.cuda.get_device_properties(0).uuid), alone=alone)
 
 
 def ram_bytes() -> int:
