@@ -98,6 +98,16 @@ def _gpt2(tokenizer: Any) -> dict[str, Any]:
     return {"model": model, "tokenizer": tokenizer}
 
 
+def endless_generation() -> dict[str, Any]:
+    """Positions are computed and no token ends a text: it writes for as long as it is told to."""
+    tokenizer = byte_pairs()
+    small = {**SMALL, "max_position_embeddings": 8192}
+    config = tf.LlamaConfig(
+        vocab_size=len(tokenizer), num_key_value_heads=4, bos_token_id=0, eos_token_id=None, **small
+    )
+    return {"model": tf.LlamaForCausalLM(config), "tokenizer": tokenizer}
+
+
 def table_question_answering() -> dict[str, Any]:
     # Written down and read: this tokenizer takes its vocabulary from a file only.
     with tempfile.TemporaryDirectory() as directory:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import transformers as tf
 
 from tests import tiny_seq2seq, tiny_text
 from tests.inprocess import Records, Served, seeded
@@ -21,26 +20,7 @@ from warmlane_workers.tasks.base import Watch
 from warmlane_workers.tasks.writing import settled
 
 TEMPLATE = "{% for m in messages %}<{{ m.role }}> {{ m.content }}\n{% endfor %}"
-GREEDY: dict[str, Any] = {"do_sample": False, "max_new_tokens": 24}
-
-
-def long_llama() -> dict[str, Any]:
-    """A decoder that computes its positions: it can write for seconds."""
-    tokenizer = tiny_text.byte_pairs()
-    tokenizer.chat_template = TEMPLATE
-    config = tf.LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=8192,
-        initializer_range=0.4,
-        bos_token_id=0,
-        eos_token_id=None,
-    )
-    return {"model": tf.LlamaForCausalLM(config), "tokenizer": tokenizer}
+GREEDY: dict[str, Any] = {"do_sample": False, "max_new_tokens": 12}
 
 
 def parts(made: tuple[Any, Any]) -> dict[str, Any]:
@@ -52,18 +32,18 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     root = tmp_path_factory.mktemp("streams")
     with Served(root) as served:
         served.add("text-generation", "text-generation", seeded(tiny_text.text_generation))
-        served.add("long", "text-generation", seeded(long_llama))
+        served.add("long", "text-generation", seeded(tiny_text.endless_generation))
         served.add("text2text-generation", "text2text-generation", parts(tiny_seq2seq.bart()))
         served.add("summarization", "summarization", parts(tiny_seq2seq.t5()))
         served.add("translation", "translation_en_to_fr", parts(tiny_seq2seq.bart()))
         served.add("conversational", "conversational", parts(tiny_seq2seq.chatter()))
         served.add("classify", "text-classification", seeded(tiny_text.text_classification))
         for task in ("completions", "chat"):
-            made = seeded(long_llama)
-            directory = root / f"saved-{task}"
-            made["model"].save_pretrained(directory)
-            made["tokenizer"].save_pretrained(directory)
-            served.add_directory(task, directory, f"llm/v1/{task}")
+            made = seeded(tiny_text.endless_generation)
+            made["tokenizer"].chat_template = TEMPLATE
+            for part in made.values():
+                part.save_pretrained(root / task)
+            served.add_directory(task, root / task, f"llm/v1/{task}")
         yield served
 
 
@@ -105,7 +85,7 @@ def text(result: Any) -> str:
 # -- the pieces are the text -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("output", [None, "pyfunc", "native"])
+@pytest.mark.parametrize("output", ["pyfunc", "native"])
 @pytest.mark.parametrize(
     "name", ["text-generation", "text2text-generation", "summarization", "translation", "conversational"]
 )
@@ -119,25 +99,25 @@ def test_the_pieces_are_the_text_of_the_answer(served: Served, name: str, output
 @pytest.mark.parametrize(
     ("model", "row"),
     [
-        ("completions", {"prompt": "the cat", "max_tokens": 40, "temperature": 0}),
-        ("chat", {"messages": [{"role": "user", "content": "the cat"}], "max_tokens": 40, "temperature": 0}),
+        ("completions", {"prompt": "the cat", "max_tokens": 20, "temperature": 0}),
+        ("chat", {"messages": [{"role": "user", "content": "the cat"}], "max_tokens": 20, "temperature": 0}),
     ],
 )
 def test_a_stop_is_no_part_of_the_pieces(served: Served, model: str, row: dict[str, Any]) -> None:
     """Answers in OpenAI's shape come in pieces up to their stop, wherever in the text that is."""
     whole = text(served.answer(PredictJob(model=model, inputs=row, dtype="float32")))
-    for begin in range(4, len(whole) - 12, 5):
+    for begin in (4, len(whole) // 2):
         pieces, result = told(served, job(model, {**row, "stop": [whole[begin : begin + 9], "never"]}))
         assert "".join(pieces) == text(result)
         assert text(result) == whole[: whole.index(whole[begin : begin + 9])]
 
 
-@pytest.mark.parametrize("prompt", ["the cat", "a dog and", "very"])
+@pytest.mark.parametrize("prompt", ["the cat", "very"])
 def test_no_piece_has_half_a_character(served: Served, prompt: str) -> None:
     """Tokens that are single bytes, at random: what is told is never taken back, and all of it is the answer."""
-    pieces, result = told(served, job("long", prompt, do_sample=False, max_new_tokens=300))
+    pieces, result = told(served, job("long", prompt, do_sample=False, max_new_tokens=80))
     assert "".join(pieces) == text(result)
-    assert len(pieces) > 20
+    assert len(pieces) > 10
 
 
 @pytest.mark.parametrize(
@@ -162,8 +142,8 @@ def test_what_may_change_is_held_back(so_far: str, stops: tuple[str, ...], told_
 
 
 def test_rows_that_are_told_share_batches(served: Served) -> None:
-    """Sixteen jobs at once, every other one told: each has the answer, and the pieces, that it has alone."""
-    prompts = ["the cat sat", "a dog ran", "the big red bird", "a tree"] * 4
+    """Eight jobs at once, every other one told: each has the answer, and the pieces, that it has alone."""
+    prompts = ["the cat sat", "a dog ran", "the big red bird", "a tree"] * 2
 
     def ask(number: int) -> tuple[str, str]:
         asked = replace(job("text-generation", prompts[number], **GREEDY), stream=number % 2 == 0)
@@ -173,9 +153,9 @@ def test_rows_that_are_told_share_batches(served: Served) -> None:
         return text(result), "".join(pieces)
 
     alone = [ask(number) for number in range(4)]
-    with ThreadPoolExecutor(16) as pool:
-        together = list(pool.map(ask, range(16)))
-    assert together == alone * 4
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(ask, range(8)))
+    assert together == alone * 2
 
 
 # -- an end between two tokens ---------------------------------------------------------------------------------------
