@@ -53,12 +53,11 @@ def answer(job: PredictJob, context: JobContext) -> int:
 def serve(url: str, namespace: str, arguments: list[str]) -> None:
     """The child: `--device D --worker-id ID --life LIFE [--crashed LIVES]`, until its standard input ends."""
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
-    names, client = Keys(namespace), connect(url, retry_s=30, connections=THREADS + 16)
-    store = RedisStore(client, names, url)
+    store = RedisStore(connect(url, retry_s=30, connections=THREADS + 16), Keys(namespace), url)
     for life in options.get("--crashed", "").split(","):
         store.run(Blame(life))
     worker_id = options["--worker-id"]
-    broker = LaneBroker(client, names, worker_id, THREADS)
+    broker = LaneBroker(store, worker_id, THREADS)
     lifecycle = Lifecycle(store, worker_id, {"predict": answer}, 60, broker.settled, options["--life"])
     actors.declare(broker, lifecycle, [PREDICT_QUEUE])
     dramatiq.Worker(broker, worker_threads=THREADS, worker_timeout=20).start()

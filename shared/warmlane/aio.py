@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 
-from warmlane import jobs
+from warmlane import _graveyard, jobs
 from warmlane._requests import Requests
 from warmlane._slots import Pause, Slot, Slots
 from warmlane._wire import Flow, Wire
@@ -17,7 +17,7 @@ from warmlane.jobs import JobOptions, Options
 from warmlane.keys import Keys
 from warmlane.lanes import Submit
 from warmlane.ops import Op, Watch
-from warmlane.results import JobStatus, ModelInfo, Progress, State, WorkerInfo
+from warmlane.results import DeadLetter, JobStatus, ModelInfo, Progress, State, WorkerInfo
 from warmlane.settings import Settings
 from warmlane.stream import ReadText
 
@@ -76,6 +76,21 @@ class AsyncClient(Requests["AsyncJob"]):
     async def workers(self) -> list[WorkerInfo]:
         """The live workers: device, state, warm models."""
         return await self._drive(self._wire.workers())
+
+    async def dead(self) -> list[DeadLetter]:
+        """As `Client.dead`."""
+        return await self._drive(_graveyard.dead())
+
+    async def replay(self, dead_id: str) -> AsyncJob:
+        """As `Client.replay`; the new job is accepted on return."""
+        job_id = jobs.new_id()
+        slot = self._transport.slots.open(job_id)
+        await self._drive(_graveyard.replay(self._wire, dead_id, job_id, slot))
+        return AsyncJob(self, job_id, slot, None)
+
+    async def drop(self, dead_id: str) -> None:
+        """As `Client.drop`."""
+        await self._drive(_graveyard.drop(dead_id))
 
     async def close(self) -> None:
         """Close the connections. Jobs go on."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 
-from warmlane import jobs
+from warmlane import _graveyard, jobs
 from warmlane._requests import Requests
 from warmlane._slots import Pause, Slot, Slots
 from warmlane._wire import Flow, Wire
@@ -18,7 +18,7 @@ from warmlane.jobs import JobOptions, Options
 from warmlane.keys import Keys
 from warmlane.lanes import Submit
 from warmlane.ops import Op, Watch
-from warmlane.results import JobStatus, ModelInfo, Progress, State, WorkerInfo
+from warmlane.results import DeadLetter, JobStatus, ModelInfo, Progress, State, WorkerInfo
 from warmlane.settings import Settings
 from warmlane.stream import ReadText
 
@@ -88,6 +88,29 @@ class Client(Requests["Job"]):
     def workers(self) -> list[WorkerInfo]:
         """The live workers: device, state, warm models."""
         return self._drive(self._wire.workers())
+
+    def dead(self) -> list[DeadLetter]:
+        """The jobs that failed as poison or by an internal error, oldest first; their messages are kept for a week."""
+        return self._drive(_graveyard.dead())
+
+    def replay(self, dead_id: str) -> Job:
+        """Enqueue a dead job again, as a new one; both records say so.
+
+        Raises:
+            JobNotFound, CodecError: there is no such dead letter, or it cannot be read.
+        """
+        job_id = jobs.new_id()
+        slot = self._transport.slots.open(job_id)
+        self._drive(_graveyard.replay(self._wire, dead_id, job_id, slot))
+        return Job(self, job_id, slot)
+
+    def drop(self, dead_id: str) -> None:
+        """Forget a dead job's message.
+
+        Raises:
+            JobNotFound: there is no such dead letter.
+        """
+        self._drive(_graveyard.drop(dead_id))
 
     def close(self) -> None:
         """Close the connections. Jobs go on."""

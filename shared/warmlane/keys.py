@@ -12,6 +12,8 @@
 | `<ns>:homes:<queue>:<worker>` | sorted set | submit         | submit                  | `HOME_TTL_S` |
 | `<ns>:worker:<id>`  | string       | heartbeat               | client, unload          | `WORKER_TTL_S` |
 | `<ns>:running:<life>` | set        | start, finish           | a worker that comes after a crash | record TTL |
+| `<ns>:dead`         | sorted set   | workers, operators      | operators               | `DEAD_TTL_S` |
+| `<ns>:dead:<id>`    | hash         | workers, operators      | operators               | `DEAD_TTL_S` |
 | `<ns>:replies:<id>` | list         | workers, after unload   | the unload job          | a minute |
 | `<ns>:conversation:<model>:<id>` | hash | predict jobs   | predict jobs            | conversation TTL |
 | `<ns>:mq:*`         | Dramatiq's   | submit, Dramatiq        | take, Dramatiq          | until acknowledged |
@@ -98,6 +100,13 @@ class Keys:
 
     def inbox(self, client_id: str) -> str:
         return f"{self.namespace}:inbox:{client_id}"
+
+    def letter(self, job_id: str) -> str:
+        return f"{self.namespace}:dead:{job_id}"
+
+    @property
+    def dead(self) -> str:
+        return f"{self.namespace}:dead"
 
     @property
     def models(self) -> str:

@@ -133,6 +133,8 @@ def read_status(job_id: str, flat: Sequence[bytes]) -> JobStatus:
         priority=record.get("priority", b"normal").decode(),
         pool=record.get("pool", DEFAULT_POOL.encode()).decode(),
         deadline=seconds("deadline"),
+        replay_of=record["replay_of"].decode() if "replay_of" in record else None,
+        replayed_as=record["replayed_as"].decode() if "replayed_as" in record else None,
     )
 
 

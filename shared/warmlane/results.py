@@ -195,6 +195,8 @@ class JobStatus:
     Attributes:
         attempts: every time a worker took it, oldest first; more than one after a worker died with it.
         error: `{"code", "message", "details"}` of a job that did not succeed.
+        replay_of: the dead job that this is again.
+        replayed_as: the job that this one, dead, became again.
         truncated: the numbers of the rows, from 0, of which the answer has not read all: too long, and cut.
         deadline: when it is too late for an answer.
     """
@@ -214,6 +216,8 @@ class JobStatus:
     priority: str = "normal"
     pool: str = "default"
     deadline: float | None = None
+    replay_of: str | None = None
+    replayed_as: str | None = None
 
     @property
     def worker(self) -> str | None:
@@ -238,7 +242,28 @@ class JobStatus:
             "deadline": self.deadline,
             "error": dict(self.error) if self.error is not None else None,
             "truncated": list(self.truncated),
+            "replay_of": self.replay_of,
+            "replayed_as": self.replayed_as,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A job that failed as poison or by an internal error, or a message that did not decode; its message is kept.
+
+    Attributes:
+        kind: of the job; "" where nobody knows, as of `model`.
+        code: of the error that it failed with.
+        time: since when it is dead, in seconds since the epoch by the server's clock.
+        bytes: of its message.
+    """
+
+    id: str
+    kind: str
+    model: str
+    code: str
+    time: float
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class Worker:
         store = RedisStore(self._client, lane.names, lane.url)
         self.broker = LaneBroker(store, worker_id, threads)
         lifecycle = Lifecycle(store, worker_id, {"predict": handler}, 60, self.broker.settled)
-        self.broker.on_reject = lifecycle.fail
+        self.broker.on_reject = lifecycle.reject
         actors.declare(self.broker, lifecycle, [PREDICT_QUEUE])
         self.bell = Bell(self._client, lane.names, self.broker, lambda command: None) if bell else None
         self._worker = dramatiq.Worker(self.broker, worker_threads=threads, worker_timeout=poll_ms)
@@ -147,13 +147,9 @@ class Lane:
         return int(self.redis.llen(self.names.queue(PREDICT_QUEUE)))
 
     def dead_letters(self) -> dict[str, bytes]:
-        """What lies in `.XQ`: its sorted set and its hash hold the same ids."""
-        pipe = self.redis.pipeline(transaction=True)
-        pipe.zrange(self.names.queue("predict.XQ"), 0, -1)
-        pipe.hgetall(self.names.messages("predict.XQ"))
-        ids, messages = pipe.execute()
-        assert set(ids) == set(messages)
-        return {key.decode(): data for key, data in messages.items()}
+        """What is buried, and its bytes. Dramatiq's own place for it stays empty."""
+        assert not self.redis.exists(self.names.queue("predict.XQ"))
+        return {dead.id: self.redis.hget(self.names.letter(dead.id), "message") for dead in self.client.dead()}
 
     def heartbeat(self, worker_id: str = "worker-1") -> float:
         return float(self.redis.zscore(f"{self.names.broker}:__heartbeats__", worker_id) or 0)

@@ -41,7 +41,8 @@ class Lane:
         return self.client.submit(PredictJob(model="m", inputs=word))
 
     def start(self, job: Job, life: str, *, alone: bool = False) -> tuple[str, int, int]:
-        return self.store.run(Start(job.id, "worker", life, alone))
+        verdict = self.store.run(Start(job.id, "worker", life, alone))
+        return verdict.word, verdict.attempts, verdict.crashes
 
     def close(self) -> None:
         self.client.close()
@@ -156,6 +157,7 @@ def test_jobs_that_crash_their_process_are_poison_after_two_attempts(lane: Lane)
         for job in others:
             job.result(timeout=LIMIT_S)
     assert {len(job.status().attempts) for job in guilty.values()} == {2}
+    assert {letter.id for letter in lane.client.dead()} == set(guilty)
 
 
 def test_a_job_that_gets_its_worker_killed_for_memory_is_poison_in_the_end(lane: Lane) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from warmlane import codec
+from warmlane.dead import Bury
 from warmlane.errors import CodecError, InputTooLong, JobExpired, ServerUnreachable
 from warmlane.jobs import LoadJob, PredictJob, SaveJob
 from warmlane.keys import queue_of
@@ -272,12 +273,23 @@ def test_a_start_insists_as_well() -> None:
 
 
 def test_a_rejected_message_fails_its_job() -> None:
-    """`fail` commits an error of a job whose message is dealt with: it acknowledges nothing."""
+    """It is buried, then acknowledged with its error."""
     life = Life(never)
-    life.lifecycle.fail(JOB_ID, CodecError("does not decode"))
+    life.lifecycle.reject("predict", JOB_ID, CodecError("does not decode"))
+    assert life.store.ops[0] == Bury(JOB_ID, "predict", "codec")
     (finish,) = life.store.finished
     assert finish.outcome.error == CodecError("does not decode").to_dict()
-    assert (finish.queue_name, finish.broker_id) == ("", "")
+    assert (finish.queue_name, finish.broker_id) == ("predict", "worker-1")
+
+
+def test_what_fails_by_a_bug_is_buried_before_its_outcome_and_what_is_refused_is_not() -> None:
+    """An untranslated exception is nobody's wish, so its message is kept; a wrong input is the caller's own."""
+    kept = Life(raising(ValueError()))
+    kept.work()
+    assert [type(op) for op in kept.store.ops] == [Start, Bury, Finish]
+    refused = Life(raising(InputTooLong("too long")))
+    refused.work()
+    assert [type(op) for op in refused.store.ops] == [Start, Finish]
 
 
 # -- suspects --------------------------------------------------------------------------------------------------------

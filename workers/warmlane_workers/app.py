@@ -142,7 +142,7 @@ class WorkerProcess:
         self._lifecycle = Lifecycle(
             store, self._worker_id, handlers, client_settings.result_ttl_s, self._broker.settled, self._life
         )
-        self._broker.on_reject = self._lifecycle.fail
+        self._broker.on_reject = self._lifecycle.reject
         # No hook may lose a job, so jobs' life is in their actors; these two may be late or fail alone.
         for middleware in (ComputeAlone(), self._presence):
             self._broker.add_middleware(middleware)

@@ -43,8 +43,8 @@ _UPWARDS_EVERY = 8
 #: How long a consumer of a draining worker rests, in seconds: it waits to be told that the last job is done.
 _DRAIN_POLL_S = 0.1
 
-#: Told of a message that went to the dead letters: its id, and why.
-OnReject = Callable[[str, WarmlaneError], None]
+#: Buries a message that does not decode, and acknowledges it: its queue, its id, and why.
+OnReject = Callable[[str, str, WarmlaneError], None]
 
 
 class LaneBroker(RedisBroker):
@@ -56,7 +56,7 @@ class LaneBroker(RedisBroker):
         threads: jobs that run at a time.
 
     Attributes:
-        on_reject: told of each message that went to the dead letters.
+        on_reject: moves a message that does not decode to the dead letters.
         draining: fetch nothing more.
     """
 
@@ -73,7 +73,7 @@ class LaneBroker(RedisBroker):
         self.store = store
         self.names = names
         self.threads = threads
-        self.on_reject: OnReject = lambda message_id, error: None
+        self.on_reject: OnReject = lambda queue_name, message_id, error: None
         self.draining = False
         self._held: dict[str, set[str]] = {}
         self._bells: dict[str, threading.Event] = {}
@@ -245,7 +245,5 @@ class LaneConsumer(Consumer):
             len(data),
             extra={"action": "reject_message", "job_id": message_id},
         )
-        self.broker.do_nack(self.queue_name, message_id)
-        self.broker.on_reject(
-            message_id, CodecError("the worker cannot decode this job; do both sides run one version?")
-        )
+        error = CodecError("the worker cannot decode this job; do both sides run one version?")
+        self.broker.on_reject(self.queue_name, message_id, error)

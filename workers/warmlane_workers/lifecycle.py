@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from warmlane import codec
+from warmlane.dead import DEAD_CODES, Bury
 from warmlane.errors import (
     CodecError,
     ConfigurationError,
@@ -186,15 +187,22 @@ class Lifecycle:
             finally:
                 with self._lock:
                     self._running -= 1
-        self._insist(Finish(job_id, outcome, self._result_ttl_s, queue, self._worker_id, self._life))
+        self._commit(queue, job_id, outcome)
         self._on_settled(queue, job_id)
 
     def _context(self, job_id: str, verdict: Verdict) -> JobContext:
         return JobContext(self._store, job_id, verdict.attempts, left_s=verdict.left_s, priority=verdict.priority)
 
-    def fail(self, job_id: str, error: WarmlaneError) -> None:
-        """Commit an error of a job whose message is dealt with already."""
-        self._insist(Finish(job_id, Outcome.failed(error), self._result_ttl_s))
+    def reject(self, queue: str, job_id: str, error: WarmlaneError) -> None:
+        """Bury a message that is no job, and fail the job that it was to be."""
+        self._insist(Bury(job_id, queue, error.code))
+        self._insist(Finish(job_id, Outcome.failed(error), self._result_ttl_s, queue, self._worker_id))
+
+    def _commit(self, queue: str, job_id: str, outcome: Outcome) -> None:
+        if outcome.error is not None and outcome.error["code"] in DEAD_CODES:
+            # Buried before it is acknowledged: should this process die in between, it comes back and is buried again.
+            self._insist(Bury(job_id, queue, outcome.error["code"]))
+        self._insist(Finish(job_id, outcome, self._result_ttl_s, queue, self._worker_id, self._life))
 
     def _run(self, job: Job, context: JobContext) -> Outcome:
         try:

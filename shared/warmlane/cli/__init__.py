@@ -2,7 +2,7 @@
 
     warmlane save NAME SOURCE · load MODEL · predict MODEL TEXT · unload MODEL · persist MODEL
     warmlane alias MODEL ALIAS · delete MODEL
-    warmlane job ID · cancel ID · models · workers
+    warmlane job ID · cancel ID · models · workers · dead [ls|replay ID|drop ID]
     warmlane worker · gateway · demo
 
 `--json` prints one JSON document on stdout and nothing else there. The exit codes are listed in `warmlane --help` and
@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import warmlane
-from warmlane.cli import demo, look, manage, predict, serve
+from warmlane.cli import dead, demo, look, manage, predict, serve
 from warmlane.cli._exit import HELP, Exit, code_of, complain
 from warmlane.cli._shell import ClientFactory, Shell, connect, debugging
 from warmlane.errors import InternalError, WarmlaneError
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"warmlane {warmlane.__version__}")
     _add_globals(parser, redis_url=None, namespace=None, json=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for group in (serve, manage, predict, look, demo):
+    for group in (serve, manage, predict, look, dead, demo):
         group.add(commands)
     for name, command in commands.choices.items():
         if name != "worker":  # whose arguments are the worker's

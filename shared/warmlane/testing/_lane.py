@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from warmlane.aio import AsyncClient
 from warmlane.client import Client
+from warmlane.dead import Discard, ReadDead, ReadLetter
 from warmlane.errors import InvalidInput, ServerUnreachable
 from warmlane.jobs import KINDS, Job
 from warmlane.lanes import Submit
@@ -46,6 +47,9 @@ class FakeLane:
             Watch: self._records.watch,
             ReadText: self._records.follow,
             Cancel: self._records.cancel,
+            ReadDead: self._records.dead,
+            ReadLetter: self._records.letter,
+            Discard: self._records.discard,
             ReadModel: self._worker.model,
             ReadModels: lambda op: self._worker.models.infos(),
             ReadWorkers: lambda op: [self._worker.info(self._records.running())],

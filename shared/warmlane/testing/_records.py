@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from warmlane import codec
+from warmlane.dead import DEAD_CODES, Discard, ReadDead, ReadLetter
 from warmlane.errors import CodecError, JobNotFound, WarmlaneError
 from warmlane.jobs import Job, PredictJob
 from warmlane.lanes import Submit
 from warmlane.message import JobMessage
 from warmlane.ops import Cancel, Watch
 from warmlane.records import Outcome, encode_error, text_event
-from warmlane.results import Attempt, JobStatus, Progress, State
+from warmlane.results import Attempt, DeadLetter, JobStatus, Progress, State
 from warmlane.stream import Followed, Piece, ReadText
 
 #: The id of the one pretended worker.
@@ -30,6 +31,7 @@ class Record:
     status: JobStatus
     inboxes: set[str]
     result: bytes | None = field(default=None, repr=False)
+    buried: bytes | None = field(default=None, repr=False)
     pieces: list[Piece] = field(default_factory=list, repr=False)
 
 
@@ -145,10 +147,37 @@ class Records:
                 truncated=outcome.truncated,
             )
             record.result = outcome.result
+            if outcome.error is not None and outcome.error["code"] in DEAD_CODES:
+                record.buried = JobMessage.of(record.job, record.status.id).encode()
             inboxes = sorted(record.inboxes)
         event = outcome.event(record.status.id)
         for inbox in inboxes:
             self._tell(inbox, event)
+
+    def dead(self, op: ReadDead) -> list[DeadLetter]:
+        with self._lock:
+            return [
+                DeadLetter(
+                    status.id, status.kind, status.model, status.error["code"], status.finished or 0.0, len(buried)
+                )
+                for status, buried in ((record.status, record.buried) for record in self._known.values())
+                if buried is not None and status.error is not None
+            ]
+
+    def letter(self, op: ReadLetter) -> bytes | None:
+        with self._lock:
+            return self._known[op.job_id].buried if op.job_id in self._known else None
+
+    def discard(self, op: Discard) -> bool:
+        with self._lock:
+            record, again = self._known.get(op.job_id), self._known.get(op.replayed_as)
+            if record is None or record.buried is None:
+                return False
+            record.buried = None
+            if again is not None:
+                record.status = replace(record.status, replayed_as=op.replayed_as)
+                again.status = replace(again.status, replay_of=op.job_id)
+            return True
 
     def expire(self, job_id: str, *, record: bool) -> None:
         with self._lock:
