@@ -85,7 +85,8 @@ def _zero_shot(pick: Random, pipe: Any, params: Params) -> Asked:
     made = rows.text(pick, pipe.tokenizer, tiny.POSITIONS // 2, emptyish=False)
     labels = pick.sample(tiny.WORDS, pick.randint(1, 5))
     own = {"hypothesis_template": pick.choice(("a {}", "very {} !"))} if pick.random() < 0.5 else {}
-    return Asked({"sequences": made, "candidate_labels": labels, **own}, (made, labels), own)
+    sequences: Any = made if pick.random() < 0.8 else [made, "a cat"]
+    return Asked({"sequences": sequences, "candidate_labels": labels, **own}, (sequences, labels), own)
 
 
 def _prompt(pick: Random, pipe: Any, params: Params) -> Asked:
@@ -110,7 +111,8 @@ def _question(pick: Random, pipe: Any, params: Params) -> Asked:
 
 
 def _table(pick: Random, pipe: Any, params: Params) -> Asked:
-    row = {"table": rows.table(pick), "query": " ".join(pick.choices(tiny.WORDS, k=pick.randint(1, 8)))}
+    asked = [" ".join(pick.choices(tiny.WORDS, k=pick.randint(1, 8))) for _ in range(pick.choice((1, 1, 1, 3)))]
+    row = {"table": rows.table(pick), "query": asked if len(asked) > 1 else asked[0]}
     return Asked(row, kwargs=row)
 
 
@@ -175,14 +177,23 @@ _LABELS: tuple[Params, ...] = ({}, {"top_k": None}, {"top_k": 2}, {"truncation":
 _TAGS: tuple[Params, ...] = tuple({"aggregation_strategy": name} for name in ("none", "simple", "first", "max"))
 _NLI: tuple[Params, ...] = ({}, {"multi_label": True})
 _GREEDY: Params = {"do_sample": False, "max_new_tokens": 5}
+#: Some rows of a batch end before the others.
+_ENDS: Params = {"eos_token_id": list(range(0, 300, 9))}
 _WRITTEN: tuple[Params, ...] = (
     _GREEDY,
+    {**_GREEDY, **_ENDS},
+    {**_GREEDY, **_ENDS, "num_beams": 2},
     {**_GREEDY, "return_full_text": False},
     {**_GREEDY, "num_beams": 2},
     {**_GREEDY, "repetition_penalty": 3.0},
     {"do_sample": False, "max_length": 24},
 )
-_TEXTS: tuple[Params, ...] = ({}, {"max_new_tokens": 4, "num_beams": 1}, {"max_new_tokens": 6, "num_beams": 3})
+_TEXTS: tuple[Params, ...] = (
+    {},
+    {"max_new_tokens": 4, "num_beams": 1},
+    {"max_new_tokens": 6, "num_beams": 3},
+    {"max_new_tokens": 6, **_ENDS},
+)
 _LANGUAGES: tuple[Params, ...] = tuple(
     {"src_lang": "en_XX", "tgt_lang": target, "max_new_tokens": 6} for target in ("fr_XX", "de_DE")
 )
@@ -217,6 +228,21 @@ CASES: Mapping[str, Case] = {
     "labels-roberta": _labels(partial(models.roberta, tf.RobertaForSequenceClassification)),
     "labels-bart": _labels(partial(models.bart, tf.BartForSequenceClassification)),
     "labels-gpt2": _labels(partial(models.gpt2, tf.GPT2ForSequenceClassification, pad=0), share=0.1),
+    "labels-bert-left": _labels(
+        models.from_the_left(partial(models.bert, tf.BertForSequenceClassification)), share=0.1
+    ),
+    "labels-gpt2-left": _labels(
+        models.from_the_left(partial(models.gpt2, tf.GPT2ForSequenceClassification, pad=0)), share=0.1
+    ),
+    "features-gpt2-left": _features(models.from_the_left(partial(models.gpt2, tf.GPT2Model)), share=0.1),
+    "summary-bart-left": _maker("summarization", models.from_the_left(models.bart_writer), 0.2),
+    "tags-bert-left": Case(
+        "token-classification",
+        models.from_the_left(partial(models.bert, tf.BertForTokenClassification)),
+        _text,
+        _TAGS,
+        share=0.1,
+    ),
     "labels-gpt2-unpadded": _labels(partial(models.gpt2, tf.GPT2ForSequenceClassification), share=0.1),
     "tags-bert": Case(
         "token-classification", partial(models.bert, tf.BertForTokenClassification), _text, _TAGS, share=0.4
@@ -238,7 +264,9 @@ CASES: Mapping[str, Case] = {
     "features-bert": _features(partial(models.bert, tf.BertModel)),
     "features-distilbert": _features(partial(models.distilbert, tf.DistilBertModel)),
     "features-mpnet": _features(models.mpnet),
-    "features-gpt2": _features(partial(models.gpt2, tf.GPT2Model)),
+    "features-gpt2": _features(partial(models.gpt2, tf.GPT2Model), share=0.1),
+    "features-convbert": _features(models.convbert),
+    "features-fnet": _features(models.fnet),
     "features-bart": _features(partial(models.bart, tf.BartModel)),
     "zero-shot-bert": Case(
         "zero-shot-classification",
@@ -285,7 +313,9 @@ CASES: Mapping[str, Case] = {
     ),
     "table": _bare("table-question-answering", _table),
     "decision": _bare("decision", _decision),
-    "speech-ctc": _bare("speech-ctc", _sound, {}, {"return_timestamps": "char"}),
+    "speech-ctc": _bare(
+        "speech-ctc", _sound, {}, {"return_timestamps": "char"}, {"chunk_length_s": 0.2, "stride_length_s": 0.05}
+    ),
     # A row costs 300 ms: the model always reads 30 s.
     "speech-whisper": _bare("speech-whisper", _sound, {"max_new_tokens": 4}, share=0.05),
     "sounds-wav2vec2": _bare("audio-classification", _sound, {}, {"top_k": 2}, share=0.5),

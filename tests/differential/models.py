@@ -80,6 +80,22 @@ def mpnet() -> Parts:
     return {"model": model, "tokenizer": tokenizer}
 
 
+def convbert() -> Parts:
+    """Sees the neighbours of a token through a convolution."""
+    tokenizer = words()
+    config = tf.ConvBertConfig(vocab_size=len(tokenizer), embedding_size=32, conv_kernel_size=3, **SMALL)
+    return {"model": tf.ConvBertModel(config), "tokenizer": tokenizer}
+
+
+def fnet() -> Parts:
+    """Mixes all tokens of a text, and takes no mask that would hide padding."""
+    tokenizer = words()
+    tokenizer.model_input_names = ["input_ids"]
+    small = {name: value for name, value in SMALL.items() if name != "num_attention_heads"}
+    config = tf.FNetConfig(vocab_size=len(tokenizer), tpu_short_seq_length=tiny.POSITIONS, **small)
+    return {"model": tf.FNetModel(config), "tokenizer": tokenizer}
+
+
 def bart(kind: Any, **config: Any) -> Parts:
     """A classifier of this kind reads its answer off the last end token."""
     tokenizer = words()
@@ -92,7 +108,7 @@ def bart(kind: Any, **config: Any) -> Parts:
 
 def gpt2(kind: Any, *, pad: int | None = None, **config: Any) -> Parts:
     """Without a padding token; a classifier of this kind reads its answer off the last token that is not padding."""
-    tokenizer = byte_pairs()
+    tokenizer = _limited(byte_pairs())
     small = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": tiny.POSITIONS, "initializer_range": 0.4}
     model = kind(
         tf.GPT2Config(vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0, pad_token_id=pad, **small, **config)
@@ -134,6 +150,17 @@ def of_pair(make: Callable[[], tuple[Any, Any]]) -> Callable[[], Parts]:
     def parts() -> Parts:
         model, tokenizer = make()
         return {"model": model, "tokenizer": _limited(tokenizer)}
+
+    return parts
+
+
+def from_the_left(make: Callable[[], Parts]) -> Callable[[], Parts]:
+    """With a tokenizer that pads before a text."""
+
+    def parts() -> Parts:
+        made = make()
+        made["tokenizer"].padding_side = made["tokenizer"].init_kwargs["padding_side"] = "left"  # the second is saved
+        return made
 
     return parts
 

@@ -28,6 +28,7 @@ class Asked:
 _STRANGE = (
     *("CAT", "Dog's", "naïve", "café", "Straße", "日本語", "кот", "שלום", "قطة", "🙂", "👩‍👩‍👧", "\u200b", "e\u0301"),
     *("3.14", "a-b", "?!", "...", "<b>", "&amp;", "\\n", "\n", "\t", "  ", '"', "{}", "%s", "[x]", "ﬁ"),
+    *("[SEP]", "[MASK]", "[PAD]", "</s>", "<|endoftext|>"),
 )
 #: Texts of next to nothing.
 EMPTYISH = ("", " ", "\n", "\t ", ".", "\u200b", "a")

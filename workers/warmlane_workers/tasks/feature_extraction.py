@@ -36,6 +36,9 @@ class FeatureExtraction(TextTask):
         return replace(plan, finish={"pooling": pooling, "normalize": normalize})
 
     def forward(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
+        return [states for group in self.groups(batch) for states in self._states(group, plan)]
+
+    def _states(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
         inputs = self.collate(batch) if len(batch) > 1 else dict(batch[0].inputs)
         mask = inputs.get("attention_mask")
         hidden = self.pipeline.forward(inputs, **plan.forward)[0]  # (batch, longest, hidden)

@@ -11,7 +11,7 @@ import torch
 from transformers import GenerationConfig
 
 from warmlane.errors import InputTooLong, InvalidParams
-from warmlane_workers.tasks import limits
+from warmlane_workers.tasks import limits, padding
 from warmlane_workers.tasks.base import Plan, Prepared
 from warmlane_workers.tasks.text import TRUNCATIONS
 from warmlane_workers.tasks.writing import WritingTask
@@ -112,6 +112,10 @@ class GeneratingTask(WritingTask):
         #: What the model and the saved pipeline say; told once, for it takes half a millisecond.
         self._saved = self.pipeline._get_set_generation_params(dict(self.pipeline._forward_params))
 
+    def padding_side(self) -> str:
+        """Of a decoder the tokenizer's: `generate` counts its positions by the mask."""
+        return super().padding_side() if self.model.config.is_encoder_decoder else str(self.tokenizer.padding_side)
+
     def _settings(self, plan: Plan) -> dict[str, Any]:
         """What `generate` will go by: the job's settings over the model's."""
         return {**self._saved, **plan.forward}
@@ -144,7 +148,7 @@ class GeneratingTask(WritingTask):
 
         A batch comes in ascending order of length.
         """
-        if not self._sees_padding(plan):
+        if padding.hidden(batch) and not self._sees_padding(plan):
             yield batch
         else:
             for _, rows in itertools.groupby(batch, key=lambda row: row.length):

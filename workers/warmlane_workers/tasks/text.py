@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from transformers.pipelines.base import pad_collate_fn
-
 from warmlane.errors import InvalidParams, SchemaError
-from warmlane_workers.tasks import limits
+from warmlane_workers.tasks import limits, padding
+from warmlane_workers.tasks.alike import runs_alike
 from warmlane_workers.tasks.base import Plan, Prepared
 from warmlane_workers.tasks.pipeline import PipelineTask
 
@@ -29,8 +28,12 @@ class TextTask(PipelineTask):
         limits.align(self.tokenizer, self.max_length)
         #: Where a text is cut by default, as the pipelines do it.
         self.cut_at = limits.known_length(self.tokenizer)
-        can_pad = self.tokenizer.pad_token_id is not None
-        self._pad = pad_collate_fn(self.tokenizer, None) if can_pad else None  # type: ignore[no-untyped-call]
+        self._pad = padding.collator(self.tokenizer, self.padding_side())
+        self._shows = padding.shows(self.model)
+
+    def padding_side(self) -> str:
+        """Where texts are padded, "left" or "right", whatever their tokenizer says."""
+        return padding.side(self.model, self.tokenizer)
 
     def plan(self, params: Mapping[str, Any]) -> Plan:
         plan = super().plan(params)
@@ -54,6 +57,8 @@ class TextTask(PipelineTask):
     def groups(self, batch: Sequence[Prepared]) -> Iterator[Sequence[Prepared]]:
         if self._pad is None:
             yield from super().groups(batch)
+        elif self._shows or not padding.hidden(batch):
+            yield from runs_alike(batch)
         else:
             yield batch
 
