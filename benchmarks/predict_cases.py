@@ -68,11 +68,11 @@ def _native(kind: str) -> Callable[[], Any]:
     return lambda: transformers.pipeline(task, device="cpu", **seeded(make))
 
 
-def _classic(task: str, make: Callable[[], tuple[Any, Any]]) -> Callable[[], Any]:
+def _classic(task: str, make: Callable[[], tuple[Any, Any]], **options: Any) -> Callable[[], Any]:
     def pipeline() -> Any:
         model, tokenizer = make()
         made: Any = transformers.pipeline
-        return made(task, model=model, tokenizer=tokenizer, device="cpu")
+        return made(task, model=model, tokenizer=tokenizer, device="cpu", **options)
 
     return pipeline
 
@@ -158,7 +158,7 @@ def cases() -> list[Case]:
         Case("question-answering", _classic("question-answering", reader), questions, pyfunc=None),
         Case(
             "conversational",
-            _classic("conversational", chatter),
+            _classic("conversational", chatter, max_new_tokens=20),
             texts,
             lambda pipeline, row: pipeline(Conversation(row)),
             pyfunc=None,
