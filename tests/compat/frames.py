@@ -21,9 +21,10 @@ from warmlane.jobs import AliasJob, DeleteJob, Job, LoadJob, PersistJob, Predict
 from warmlane.keys import Keys
 from warmlane.message import JobMessage
 from warmlane.ops import Beat, PublishModel, ReadModel, ReadWorkers, Watch
-from warmlane.records import Outcome, encode_error
+from warmlane.records import Outcome, encode_error, text_event
 from warmlane.results import DTYPES, ModelInfo, NDArray, State, Table, WarmModel, WorkerInfo
 from warmlane.signature import DEFAULTS
+from warmlane.stream import Piece
 
 KEPT = Path(__file__).with_name("wire_v1.json")
 JOB_ID = "00112233445566778899aabbccddeeff"
@@ -50,6 +51,7 @@ JOBS: Mapping[str, Job] = {
     "predict-with-later-fields": PredictJob(
         model="sentiment", inputs=["a"], trust_remote_code=True, output="native", on_error="row"
     ),
+    "predict-streamed": PredictJob(model="chat", inputs="Hi!", stream=True),
     "predict-table": PredictJob(model="tabular/12", inputs=Table({"text": ["a", "b"], "n": [1, None]})),
     "load": LoadJob(model="sentiment"),
     "load-all-fields": LoadJob(
@@ -160,6 +162,9 @@ def frames() -> dict[str, Frame]:
         **{f"event/{name}": Frame(outcome, _write_event, _read_event) for name, outcome in OUTCOMES.items()},
         **{f"result/{name}": _plain("result", value) for name, value in RESULTS.items()},
         **{f"{kind}/plain": _plain(kind, value) for kind, value in PLAIN.items()},
+        "event/text": Frame(None, lambda _: text_event(JOB_ID), _read_event),
+        "piece/first": Frame(Piece(0, "One "), Piece.pack, Piece.unpack),
+        "piece/last": Frame(Piece(4, "zw\u00f6lf", last=True), Piece.pack, Piece.unpack),
         "worker/warm": Frame(WORKER, _write_worker, _read_worker),
         "worker/idle": Frame(IDLE_WORKER, _write_worker, _read_worker),
         "model/typed": Frame(MODEL, _write_model, _read_model),
@@ -185,7 +190,7 @@ def _write_event(outcome: Outcome) -> bytes:
     return outcome.event(JOB_ID)
 
 
-def _read_event(data: bytes) -> Outcome:
+def _read_event(data: bytes) -> Outcome | None:
     job_id, outcome = Outcome.from_event(data)
     assert job_id == JOB_ID
     return outcome

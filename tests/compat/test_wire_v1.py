@@ -72,7 +72,7 @@ def test_every_frame_starts_with_its_version_and_kind() -> None:
 def test_every_kind_and_every_extension_is_kept() -> None:
     """All kinds of job and frame, all element types, both extensions and the three layouts of a time are among them."""
     assert {job.kind for job in JOBS.values()} == set(KINDS)
-    kinds = "job event result worker model error request response control reply"
+    kinds = "job event piece result worker model error request response control reply"
     assert {name.partition("/")[0] for name in BYTES} == set(kinds.split())
     assert {f"result/array-{dtype}" for dtype in DTYPES} <= set(BYTES)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -47,6 +47,8 @@ def blocking() -> None:
         assert_type(job.progress().fraction, float)
         assert_type(job.result(timeout=1.5), Any)
         assert_type(job.cancel(), State)
+        assert_type(list(client.predict("m", "a", stream=True)), list[str])
+        assert_type(job.stream(timeout=1.5), Iterator[str])
         assert_type(client.job(job.id), Job)
         assert_type(client.models(), list[ModelInfo])
         assert_type(client.workers(), list[WorkerInfo])
@@ -64,6 +66,8 @@ async def in_a_loop() -> None:
         assert_type(await job.status(), JobStatus)
         assert_type(await job.result(), Any)
         assert_type(await job.cancel(), State)
+        assert_type([text async for text in client.predict("m", "a", stream=True)], list[str])
+        assert_type(job.stream(), AsyncIterator[str])
         assert_type(await client.models(), list[ModelInfo])
 
 

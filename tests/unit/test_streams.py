@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from warmlane import Client, Table
+from warmlane.cli import main
 from warmlane.errors import CodecError, DeviceError, InternalError, InvalidInput, JobCancelled, StreamInterrupted
 from warmlane.jobs import PredictJob, new_id
 from warmlane.stream import Followed, Given, Piece
@@ -193,3 +194,21 @@ def test_a_job_that_can_tell_no_text_is_not_made(fields: dict[str, Any], field: 
 def test_the_messages_of_a_chat_are_one_row() -> None:
     """A list of messages is a conversation, and not a list of rows."""
     assert PredictJob(model="m", inputs=[{"role": "user", "content": "Hi!"}], stream=True).stream
+
+
+# -- the command line ------------------------------------------------------------------------------------------------
+
+
+def test_a_text_is_printed_as_it_comes(lane: FakeLane, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--stream` prints the pieces and a line's end, and nothing else."""
+    assert main(["predict", "chat", "Count!", "--stream"], client_factory=lane.client) == 0
+    assert capsys.readouterr() == ("One and two.\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["a", "b"], [], ["a", "--json"], ["a", "--output", "answers.jsonl"]])
+def test_only_one_text_is_printed_as_it_comes(
+    lane: FakeLane, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    """Several rows, files and JSON are wrong usage."""
+    assert main(["predict", "--stream", "chat", *arguments], client_factory=lane.client) == 2
+    assert "--stream prints the answer to one TEXT" in capsys.readouterr().err
