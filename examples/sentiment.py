@@ -49,7 +49,7 @@ TO_JUDGE = [
     "The waiter smiled, and the soup was hot.",
     "The battery died after a day.",
 ]
-SENTENCES = 320
+SENTENCES = 224
 BATCH = 32
 
 
