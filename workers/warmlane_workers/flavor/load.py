@@ -226,7 +226,9 @@ def _component(directory: Path, artifact: Artifact, name: str, trust_remote_code
         stored = old
     elif not stored.is_dir():
         raise ArtifactIncomplete(f"the component {name!r} is missing from the artifact; save the model again")
-    return reading.read_component(name, stored, artifact.components[name], trust_remote_code=trust_remote_code)
+    model = stored if (stored / "config.json").is_file() else old
+    kind = artifact.components[name]
+    return reading.read_component(name, stored, kind, model=model, trust_remote_code=trust_remote_code)
 
 
 def _recorded_dtype(artifact: Artifact) -> str | None:

@@ -27,6 +27,7 @@ from warmlane.errors import (
 )
 from warmlane_workers.flavor import custom_code
 from warmlane_workers.flavor.memory import is_exhausted
+from warmlane_workers.pipelines import segments
 from warmlane_workers.pipelines.registry import READERS, model_class
 
 #: transformers patches its own classes and torch's default type while it builds a model: one at a time in a process.
@@ -148,6 +149,7 @@ def read_component(
     directory: Path,
     class_name: str = "",
     *,
+    model: Path | None = None,
     trust_remote_code: bool = False,
     error: type[ArtifactError | SourceError] = ArtifactError,
 ) -> Any:
@@ -155,6 +157,7 @@ def read_component(
 
     Args:
         class_name: as it was recorded; default: as the component's own JSON says.
+        model: the directory of its model's `config.json`; default: its own.
 
     Raises:
         ArtifactIncomplete, SourceIncomplete: a tokenizer without a vocabulary.
@@ -169,7 +172,10 @@ def read_component(
         kind = ArtifactIncomplete if issubclass(error, ArtifactError) else SourceIncomplete
         raise kind(f"the component {name!r} is missing: none of {', '.join(TOKENIZER_FILES)}; save the model again")
     with translated(f"the {name}", error):
-        return READERS[name].from_pretrained(directory, trust_remote_code=file is not None)
+        read = READERS[name].from_pretrained(directory, trust_remote_code=file is not None)
+        if name == "tokenizer":
+            segments.restore(read, directory, model or directory)
+        return read
 
 
 def has_tokenizer(directory: Path) -> bool:

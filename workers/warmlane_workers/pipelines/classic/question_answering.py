@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from transformers.pipelines.base import ChunkPipeline
 
+from warmlane_workers.pipelines import segments
 from warmlane_workers.pipelines.classic import questions, spans
 
 #: Untyped: its methods are declared as if every pipeline took the same inputs and parameters.
@@ -56,10 +57,8 @@ class QuestionAnsweringPipeline(_ChunkPipeline):  # type: ignore[misc]
             raise ValueError("question-answering needs a fast tokenizer, which knows where a token lies in the text")
         taken = set(inspect.signature(self.model.forward).parameters)
         self._inputs = [name for name in self.tokenizer.model_input_names if name in taken]
-        # transformers 5 leaves segments to the tokenizer's class, and a plain one names none; models need them.
-        segments = "token_type_ids" in taken and getattr(self.model.config, "type_vocab_size", 0) > 1
-        if segments and "token_type_ids" not in self._inputs:
-            self._inputs.append("token_type_ids")
+        if segments.NAME in taken and segments.reads(self.model.config) and segments.NAME not in self._inputs:
+            self._inputs.append(segments.NAME)
 
     def _sanitize_parameters(
         self,
