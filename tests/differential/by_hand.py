@@ -64,22 +64,22 @@ def span(pipe: Any, asked: Asked, params: Params) -> Any:
     room = tokenizer.model_max_length - len(asking) - tokenizer.num_special_tokens_to_add(pair=True)
     stride = params.get("doc_stride", tokenizer.model_max_length // 2)
     step = room - (stride if stride < room else room // 2)
-    best: tuple[float, int, int] = (0.0, 0, 0)
+    best: tuple[float, int, int, int] = (0.0, 0, 0, 0)
     for begin in range(0, len(read["input_ids"]), step):
         window = read["input_ids"][begin : begin + room]
         score, first, last = _best_span(pipe, asking, window, params.get("max_answer_len", 15))
         if score > best[0]:
-            best = score, begin + first, begin + last
+            best = score, begin + first, begin + last, begin
         if begin + room >= len(read["input_ids"]):
             break
-    score, first, last = best
+    score, first, last, begin = best
     start, end = read["offset_mapping"][first][0], read["offset_mapping"][last][1]
     if params.get("align_to_words", True):
-        numbers = read.encodings[0].word_ids
-        start = read["offset_mapping"][numbers.index(numbers[first])][0]
-        end = max(
-            place[1] for place, word in zip(read["offset_mapping"], numbers, strict=True) if word == numbers[last]
-        )
+        # Whole words as far as the window shows them: at its edge a word may be cut, as in the classic pipeline.
+        words = read.encodings[0].word_ids
+        shown = range(begin, min(begin + room, len(words)))
+        start = min(read["offset_mapping"][at][0] for at in shown if words[at] == words[first])
+        end = max(read["offset_mapping"][at][1] for at in shown if words[at] == words[last])
     return {"score": score, "start": start, "end": end, "answer": context[start:end]}
 
 

@@ -317,7 +317,7 @@ CASES: Mapping[str, Case] = {
         "speech-ctc", _sound, {}, {"return_timestamps": "char"}, {"chunk_length_s": 0.2, "stride_length_s": 0.05}
     ),
     # A row costs 300 ms: the model always reads 30 s.
-    "speech-whisper": _bare("speech-whisper", _sound, {"max_new_tokens": 4}, share=0.05),
+    "speech-whisper": _bare("speech-whisper", _sound, {"max_new_tokens": 4}, share=0.03),
     "sounds-wav2vec2": _bare("audio-classification", _sound, {}, {"top_k": 2}, share=0.5),
     "sounds-spectrum": Case("audio-classification", models.sound_spectrum, _sound, ({}, {"top_k": 1}), share=0.5),
     "sounds-zero-shot": _bare("zero-shot-audio-classification", _labelled_sound),
