@@ -27,6 +27,7 @@ from warmlane.message import JobMessage
 from warmlane.ops import Beat, Finish, Start
 from warmlane.records import Outcome
 from warmlane.results import State, WarmModel, WorkerInfo
+from warmlane.routing import Registry
 from warmlane.store import RedisStore, connect
 
 
@@ -49,7 +50,7 @@ class Fleet:
 
     def forget(self) -> None:
         """The client reads the registry again."""
-        self.client._wire._registry = (-1.0, [])
+        self.client._wire._registry = (-1.0, Registry(()))
 
     def predict(self, model: str = "m", rows: Any = "row", **options: Any) -> str:
         return self.client.submit(PredictJob(model=model, inputs=rows), **options).id
@@ -151,7 +152,7 @@ def test_a_silent_worker_gets_no_jobs(fleet: Fleet) -> None:
     """A worker whose word has expired has no lane, though a client still believes in it."""
     fleet.beat("a", "m")
     fleet.client.workers()
-    fleet.client._wire._registry = (float("inf"), fleet.client.workers())
+    fleet.client._wire._registry = (float("inf"), Registry(fleet.client.workers()))
     fleet.redis.zadd(fleet.names.lanes("predict"), {"a": 1})
     job = fleet.predict()
     assert fleet.take("b") == [job]
