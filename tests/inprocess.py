@@ -64,12 +64,16 @@ class Served:
     def __exit__(self, *exc: Any) -> None:
         self.engine.stop(60)
 
-    def add(self, name: str, task: str, components: dict[str, Any]) -> None:
-        """Save a pipeline over components, and keep it to compare with."""
+    def add(self, name: str, task: str, components: dict[str, Any], **options: Any) -> None:
+        """Save a pipeline over components with options of `save_model`, and keep it to compare with."""
         components["model"].eval()
         pipeline: Any = transformers.pipeline
-        self.bare[name] = pipeline(task, device="cpu", **components)
-        self._store.publish(name, lambda directory: save_model(self.bare[name], directory))
+        self.add_pipeline(name, pipeline(task, device="cpu", **components), **options)
+
+    def add_pipeline(self, name: str, pipeline: Any, **options: Any) -> None:
+        """The same, of a pipeline."""
+        self.bare[name] = pipeline
+        self._store.publish(name, lambda directory: save_model(pipeline, directory, **options))
 
     def add_directory(self, name: str, directory: Path, task: str | None = None) -> None:
         """Save a checkpoint, or what MLflow wrote."""

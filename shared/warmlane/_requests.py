@@ -77,11 +77,24 @@ class Requests(Generic[J]):
         return_type: str = "pipeline",
         pin: bool = False,
         trust_remote_code: bool = False,
+        model_config: dict[str, Any] | None = None,
         **options: Unpack[JobOptions],
     ) -> J:
-        """Warm a model. The result tells what was loaded: class names, recorded and effective dtype, device, bytes."""
+        """Warm a model. The result tells what was loaded: class names, recorded and effective dtype, device, bytes.
+
+        Args:
+            model_config: parameters of every predict that this worker answers with the model until it is unloaded or
+                loaded again, over those that were saved with it, and below a predict's own.
+        """
         return self.submit(
-            LoadJob(model=model, dtype=dtype, return_type=return_type, pin=pin, trust_remote_code=trust_remote_code),
+            LoadJob(
+                model=model,
+                dtype=dtype,
+                return_type=return_type,
+                pin=pin,
+                trust_remote_code=trust_remote_code,
+                model_config=model_config,
+            ),
             **options,
         )
 

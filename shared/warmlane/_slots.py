@@ -37,7 +37,13 @@ class Slot:
     followers: weakref.WeakSet[Slot] = field(default_factory=weakref.WeakSet, repr=False)
 
     def ring(self) -> None:
-        for slot in (self, *self.followers):
+        """There is an outcome, or doubt."""
+        self.wake.set()
+        self.ring_followers()
+
+    def ring_followers(self) -> None:
+        """The job's text has grown, which is no news to those who wait for its end."""
+        for slot in self.followers:
             slot.wake.set()
 
 
@@ -73,8 +79,10 @@ class Slots:
             return
         with self._lock:
             slot = self._open.get(job_id)
-            if slot is not None:
-                slot.outcome = outcome or slot.outcome
+            if slot is not None and outcome is None:
+                slot.ring_followers()
+            elif slot is not None:
+                slot.outcome = outcome
                 slot.ring()
 
     def doubt(self) -> None:

@@ -57,6 +57,7 @@ JOBS: Mapping[str, Job] = {
     "load-all-fields": LoadJob(
         model="sentiment/3", dtype="float16", return_type="components", pin=True, trust_remote_code=True
     ),
+    "load-with-later-fields": LoadJob(model="sentiment", model_config={"top_k": 2}),
     "unload": UnloadJob(model="sentiment"),
     "save": SaveJob(name="sentiment", source="org/repo"),
     "save-all-fields": SaveJob(

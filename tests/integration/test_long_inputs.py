@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -198,15 +197,18 @@ def test_positions_that_stand_for_padding_hold_no_token() -> None:
     assert limits.positions(tf.BertModel(bert)) == 66
 
 
-def test_extractors_that_leave_out_the_end_of_a_sound_are_known(tmp_path: Path) -> None:
+def test_extractors_that_leave_out_the_end_of_a_sound_are_known() -> None:
     """A spectrogram of so many frames, and Whisper's half a minute; one that takes all has no limit."""
-    spectrogram = tf.ASTFeatureExtractor(max_length=50, num_mel_bins=32)
+    extractors: Any = tf  # whose classes have no types
+    spectrogram, longer = (extractors.ASTFeatureExtractor(max_length=n, num_mel_bins=32) for n in (50, 51))
     most = limits.samples(spectrogram)
     assert most is not None
     sound = np.random.default_rng(0).normal(size=most + 160).astype(np.float32)
-    cut, whole = (spectrogram(sound[:n], sampling_rate=RATE_HZ)["input_values"] for n in (most, most + 160))
-    longer = tf.ASTFeatureExtractor(max_length=51, num_mel_bins=32)
-    assert np.array_equal(cut, whole)
-    assert not np.array_equal(*(longer(sound[:n], sampling_rate=RATE_HZ)["input_values"] for n in (most, most + 160)))
-    assert limits.samples(tf.WhisperFeatureExtractor()) == 30 * RATE_HZ
-    assert limits.samples(tf.Wav2Vec2FeatureExtractor()) is None
+
+    def features(extractor: Any, samples: int) -> Any:
+        return extractor(sound[:samples], sampling_rate=RATE_HZ)["input_values"]
+
+    assert np.array_equal(features(spectrogram, most), features(spectrogram, most + 160))
+    assert not np.array_equal(features(longer, most), features(longer, most + 160))
+    assert limits.samples(extractors.WhisperFeatureExtractor()) == 30 * RATE_HZ
+    assert limits.samples(extractors.Wav2Vec2FeatureExtractor()) is None

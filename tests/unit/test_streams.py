@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from warmlane import Client, Table
+from warmlane import Client, State, Table
+from warmlane._slots import Slots
 from warmlane.cli import main
 from warmlane.errors import CodecError, DeviceError, InternalError, InvalidInput, JobCancelled, StreamInterrupted
 from warmlane.jobs import PredictJob, new_id
+from warmlane.records import Outcome, text_event
 from warmlane.stream import Followed, Given, Piece
 from warmlane.testing import FakeLane
 
@@ -194,6 +197,18 @@ def test_a_job_that_can_tell_no_text_is_not_made(fields: dict[str, Any], field: 
 def test_the_messages_of_a_chat_are_one_row() -> None:
     """A list of messages is a conversation, and not a list of rows."""
     assert PredictJob(model="m", inputs=[{"role": "user", "content": "Hi!"}], stream=True).stream
+
+
+def test_news_of_a_text_wake_only_those_who_follow_it() -> None:
+    """Whoever waits for the result is not woken by each piece; an outcome wakes everybody."""
+    slots = Slots(threading.Event)
+    waiting = slots.open(JOB_ID)
+    following = slots.follow(waiting)
+    slots.deliver(text_event(JOB_ID))
+    assert (waiting.wake.is_set(), following.wake.is_set()) == (False, True)
+    following.wake.clear()
+    slots.deliver(Outcome(State.SUCCEEDED).event(JOB_ID))
+    assert (waiting.wake.is_set(), following.wake.is_set()) == (True, True)
 
 
 # -- the command line ------------------------------------------------------------------------------------------------

@@ -80,6 +80,7 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", metavar="TYPE", help=f"instead of the recorded type: {', '.join(DTYPES)}")
     parser.add_argument("--pin", action="store_true", help="keep it warm until it is unloaded")
     parser.add_argument("--return-type", choices=RETURN_TYPES, default="pipeline")
+    parser.add_argument("--model-config", type=json_object, metavar="JSON", help="parameters of every predict")
     _trusting(parser)
     _awaited(parser, _load)
 
@@ -134,6 +135,7 @@ def _load(args: argparse.Namespace, client: Client) -> Job:
         return_type=args.return_type,
         pin=args.pin,
         trust_remote_code=args.trust_remote_code,
+        model_config=args.model_config,
     )
 
 

@@ -9,6 +9,7 @@ from warmlane.errors import InvalidInput
 from warmlane.jobs.base import LATER, ModelJob, check_choice, check_flag, check_mapping, set_fields
 from warmlane.model import dtype_name
 from warmlane.results import Table
+from warmlane.saving import check_plain
 
 RETURN_TYPES = ("pipeline", "components")
 #: What a predict answers in: the guide's shapes, what the pipeline itself returns, or the model's own arrays.
@@ -79,6 +80,8 @@ class LoadJob(ModelJob):
         dtype: load in this type instead of the saved one (the guide, "Scale Inference with Overriding Pytorch dtype").
         return_type: "pipeline", or "components" for models whose parts make no pipeline.
         pin: keep it warm until it is unloaded, whatever else is asked for.
+        model_config: parameters of every predict from now on, over those that were saved with the model (the guide,
+            "Using model_config and Model Signature Params for Inference"); the next load replaces them.
     """
 
     kind: ClassVar[str] = "load"
@@ -86,10 +89,15 @@ class LoadJob(ModelJob):
     return_type: str = "pipeline"
     pin: bool = False
     trust_remote_code: bool = False
+    model_config: dict[str, Any] | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         ModelJob.__post_init__(self)
         set_fields(self, dtype=dtype_name(self.dtype))
+        if self.model_config is not None:
+            check_plain("model_config", self.model_config)
+            if self.return_type != "pipeline":
+                raise InvalidInput("model_config: counts for pipelines; leave return_type out", field="model_config")
         check_choice("return_type", self.return_type, RETURN_TYPES)
         check_flag("pin", self.pin)
         check_flag("trust_remote_code", self.trust_remote_code)

@@ -19,7 +19,7 @@ from warmlane_workers.engine.conversations import Talks, read_job
 from warmlane_workers.engine.device import Device
 from warmlane_workers.engine.entry import Entry
 from warmlane_workers.engine.loader import Loaded, Loader, ModelKey
-from warmlane_workers.engine.reading import check_job, effective, read_row
+from warmlane_workers.engine.reading import check_config, check_job, effective, read_row
 from warmlane_workers.engine.relief import relieved
 from warmlane_workers.engine.rows import POLICIES, Rows
 from warmlane_workers.engine.telling import listener
@@ -73,6 +73,8 @@ class Engine:
         self._stopping = threading.Event()
         #: (name, version) -> the type in which predict serves it when a job does not say.
         self._served: dict[tuple[str, int], str | None] = {}
+        #: (name, version) -> the configuration of its last load, where that gave one.
+        self._configs: dict[tuple[str, int], dict[str, Any]] = {}
 
     def start(self) -> None:
         self._batcher.start()
@@ -103,7 +105,8 @@ class Engine:
         with self.cache.lease(key, lambda room: self._loader.load(key, artifact, context, room, trust=trust)) as entry:
             refuse_unasked(entry.value.components, agreed=trust)
             task = self._raw(entry.value) if raw else self._task(entry.value)
-            plan = task.plan(job.params if raw else effective(artifact, job.params))
+            loaded = self._configs.get((key.name, key.version), {})
+            plan = task.plan(job.params if raw else effective(artifact, job.params, loaded))
 
             def prepare(row: Any) -> list[Prepared]:
                 read = row if raw else read_row(artifact, job, row)
@@ -145,8 +148,11 @@ class Engine:
         with self.cache.lease(key, read, pin=job.pin) as entry:
             refuse_unasked(entry.value.components, agreed=trust)
             if job.return_type == "pipeline":
-                self._task(entry.value)
+                task = self._task(entry.value)
+                if job.model_config:
+                    check_config(artifact, job.model_config, task)
             self._served[key.name, key.version] = key.dtype
+            self._configs[key.name, key.version] = job.model_config or {}
             return {
                 "model": str(key),
                 "task": artifact.task,
@@ -171,6 +177,7 @@ class Engine:
         for name, version in list(self._served):
             if name == ref.name and wanted in (None, version):
                 self._served.pop((name, version), None)
+                self._configs.pop((name, version), None)
 
         def meant(key: ModelKey) -> bool:
             return key.name == ref.name and wanted in (None, key.version)
@@ -217,7 +224,9 @@ class Engine:
             artifact, components = loaded.artifact, loaded.components
             record = artifact.own.get("pipeline")
             if artifact.inference_task is None:
-                loaded.task = tasks.implementation(artifact.task, components, record, self._reach)
+                loaded.task = tasks.implementation(
+                    artifact.task, components, record, self._reach, artifact.instance_type
+                )
             else:
                 name = artifact.source_name or loaded.name
                 loaded.task = tasks.inference(artifact.inference_task, components, record, name)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from warmlane.errors import SchemaError
+from warmlane.errors import InvalidInput, InvalidParams, SchemaError
 from warmlane.jobs import PredictJob
 from warmlane.signature import check_inputs, check_params, check_row
 from warmlane_workers import tasks
 from warmlane_workers.mlmodel import Artifact
+from warmlane_workers.tasks.base import Task
+from warmlane_workers.tasks.trimming import split
 
 
 def framed(template: str | None, row: Any) -> Any:
@@ -33,16 +35,40 @@ def framed(template: str | None, row: Any) -> Any:
     return {**row, asked: framed(template, row[asked])}
 
 
-def effective(artifact: Artifact, params: Mapping[str, Any]) -> dict[str, Any]:
-    """A job's parameters over the defaults of the signature, over the configuration that was saved with the model.
+def effective(artifact: Artifact, params: Mapping[str, Any], loaded: Mapping[str, Any]) -> dict[str, Any]:
+    """A job's parameters over the defaults of the signature, over the configuration of the last load, over that which
+    was saved with the model.
 
     Source: the guide, "Using model_config and Model Signature Params for Inference". MLflow leaves the configuration
-    out for conversations, and so do we.
+    out for conversations, and so do we; it trims the texts of text generation only, whatever the configuration says.
+
+    Args:
+        loaded: the `model_config` of the load that warmed the model.
     """
-    config = {} if artifact.task == "conversational" else artifact.model_config
+    config = {} if artifact.task == "conversational" else {**artifact.model_config, **loaded}
+    if artifact.task != "text-generation" or artifact.inference_task is not None:
+        config, _ = split(config)
     schema = (artifact.signature or {}).get("params") or ()
     defaults = {param["name"]: param["default"] for param in schema if param.get("default") is not None}
     return {**config, **defaults, **params}
+
+
+def check_config(artifact: Artifact, config: Mapping[str, Any], task: Task) -> None:
+    """Refuse at the load what would fail each predict.
+
+    Raises:
+        InvalidInput: a conversational model, which no configuration counts for.
+        InvalidParams: an unknown or ill-typed key; the message lists the allowed.
+    """
+    if artifact.task == "conversational":
+        raise InvalidInput("model_config: conversations go by none; give `params` to predict", field="model_config")
+    try:
+        task.plan({**effective(artifact, {}, {}), **config})
+    except InvalidParams as exc:
+        field = str(exc.details.get("field", "params")).replace("params", "model_config", 1)
+        raise InvalidParams(
+            exc.message.replace("params", "model_config", 1), **{**exc.details, "field": field}
+        ) from exc
 
 
 def check_job(artifact: Artifact, job: PredictJob) -> None:

@@ -20,11 +20,9 @@ from transformers import Pipeline
 from warmlane.errors import InvalidInput, SchemaError
 from warmlane.results import NDArray, Table, is_dataframe
 from warmlane_workers.tasks.outputs import guide_output
+from warmlane_workers.tasks.trimming import split
 
 T = TypeVar("T")
-
-#: Keys of a `model_config` that are no parameters of a pipeline: they say how a text is trimmed afterwards.
-_TRIMMING = frozenset({"include_prompt", "collapse_whitespace"})
 
 
 class Late(Exception):
@@ -63,8 +61,7 @@ def generate_signature_output(
     rows = _rows(data) if isinstance(data, Table) else [data] if single else data
     if not rows:
         raise SchemaError("data: an empty list has no rows to predict", field="data")
-    given = {**(model_config or {}), **(params or {})}
-    options = {name: value for name, value in given.items() if name not in _TRIMMING}
+    options, _ = split({**(model_config or {}), **(params or {})})
     alone = copy.copy(pipeline)  # a pipeline counts its calls
     return guide_output(pipeline.task, [_answer(alone, row, options) for row in rows], single=single)
 

@@ -53,20 +53,25 @@ def check(task: str) -> None:
 
 
 def implementation(
-    task: str, components: dict[str, Any], record: Mapping[str, Any] | None = None, reach: Reach = NOWHERE
+    task: str,
+    components: dict[str, Any],
+    record: Mapping[str, Any] | None = None,
+    reach: Reach = NOWHERE,
+    instance_type: str = "",
 ) -> Task:
     """The task's implementation over loaded components.
 
     Args:
         record: arguments of the pipeline that was saved.
         reach: what rows may name that lies outside of them.
+        instance_type: class name of the pipeline that was saved.
 
     Raises:
         UnsupportedTask: this release cannot predict with it.
     """
     check(task)
     made: Task = pkgutil.resolve_name(TASKS.get(_family(task), _ANY))(components, record)
-    made.reach = reach
+    made.reach, made.instance_type = reach, instance_type
     return made
 
 

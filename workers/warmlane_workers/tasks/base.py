@@ -70,6 +70,8 @@ class Task(ABC):
     budget_factor: int = 1
     #: What rows may name that lies outside of them: files, URLs.
     reach: Reach = NOWHERE
+    #: The class name of the pipeline that was saved.
+    instance_type: str = ""
 
     @abstractmethod
     def plan(self, params: Mapping[str, Any]) -> Plan:

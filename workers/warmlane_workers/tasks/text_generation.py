@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 
+from warmlane.errors import InvalidParams
 from warmlane_workers.tasks.base import Plan, Prepared
 from warmlane_workers.tasks.generation import GeneratingTask, check_values, generating
 from warmlane_workers.tasks.pipeline import GENERATION
+from warmlane_workers.tasks.trimming import INSTRUCTIONAL, TRIMMING, split, trimmed
 
 #: Parameters of the pipeline itself; all others are those of a generation configuration.
 _OWN = frozenset(
@@ -21,10 +23,16 @@ _OWN = frozenset(
 class TextGeneration(GeneratingTask):
     """Result: a list of str, one a prompt. Parameters: those of a `GenerationConfig`, a few of the pipeline."""
 
-    allowed = _OWN | GENERATION
+    allowed = _OWN | GENERATION | set(TRIMMING)
 
     def plan(self, params: Mapping[str, Any]) -> Plan:
         self.check_params(params)
+        params, trimming = split(params)
+        for name, value in trimming.items():
+            if not isinstance(value, bool):
+                raise InvalidParams(f"params.{name}: true or false", field=f"params.{name}")
+        if self.instance_type != INSTRUCTIONAL:
+            trimming.pop("include_prompt", None)  # as in MLflow: other pipelines have `return_full_text`
         check_values(params, _OWN)
         plan = super().plan(params)
         if params.get("stop_strings"):
@@ -34,7 +42,16 @@ class TextGeneration(GeneratingTask):
             room = max(1, self.max_length - new)
             prepare = {**plan.prepare, "tokenizer_encode_kwargs": {"max_length": room}}
             plan = replace(plan, prepare=prepare, cut_at=room)
-        return plan
+        return replace(plan, finish={**plan.finish, **trimming}) if trimming else plan
+
+    def check_stream(self, parts: Sequence[Prepared], plan: Plan) -> None:
+        super().check_stream(parts, plan)
+        if plan.finish.get("include_prompt") is False:
+            raise InvalidParams(
+                "stream: whether a text begins with its prompt is known at its end only; leave `include_prompt` out, "
+                "or `stream`",
+                field="params.include_prompt",
+            )
 
     def forward(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
         return [output for rows in self.runs(batch, plan) for output in self._generate(rows, plan)]
@@ -63,4 +80,10 @@ class TextGeneration(GeneratingTask):
         return {"generated_sequence": sequence[None], "input_ids": prompt, "prompt_text": part.inputs["prompt_text"]}
 
     def finish(self, outputs: list[Any], plan: Plan) -> Any:
-        return self.pipeline.postprocess(outputs[0], **plan.finish)
+        options, trimming = split(plan.finish)
+        records = self.pipeline.postprocess(outputs[0], **options)
+        if trimming:
+            for record in records:
+                if isinstance(record.get("generated_text"), str):
+                    record["generated_text"] = trimmed(record["generated_text"], outputs[0]["prompt_text"], **trimming)
+        return records
