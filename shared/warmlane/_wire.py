@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -33,7 +33,7 @@ from warmlane.model import ModelRef
 from warmlane.ops import Cancel, Op, ReadModel, ReadModels, ReadWorkers, Watch
 from warmlane.records import Outcome
 from warmlane.results import JobStatus, ModelInfo, State, WorkerInfo
-from warmlane.routing import ANYWHERE, route
+from warmlane.routing import ANYWHERE, Registry
 from warmlane.settings import Settings
 from warmlane.signature import check_inputs, check_params
 from warmlane.stream import Followed, Given, ReadText, interrupted
@@ -74,7 +74,7 @@ class Wire:
     slots: Slots
     clock: Callable[[], float] = time.monotonic
     _models: dict[str, tuple[float, ModelInfo]] = field(default_factory=dict)
-    _registry: tuple[float, list[WorkerInfo]] = (-math.inf, [])
+    _registry: tuple[float, Registry] = (-math.inf, Registry(()))
 
     def submit(self, job: Job, job_id: str, slot: Slot, options: Options = AS_EVER) -> Flow[None]:
         """Check a job as far as this side can, then enqueue it where its model is warm.
@@ -90,9 +90,9 @@ class Wire:
         queue = queue_of(job.kind, options.pool)
         place = ANYWHERE
         if queue != MANAGE_QUEUE:
-            workers = yield from self._live_workers()
-            _check_pool(options.pool, queue, workers)
-            place = route(workers, queue, job.subject, 0 if info is None else info.bytes)
+            registry = yield from self._live_workers()
+            _check_pool(options.pool, queue, registry.workers)
+            place = registry.route(queue, job.subject, 0 if info is None else info.bytes)
         message = JobMessage.of(job, job_id, options.pool)
         settings = self.settings
         slot.told = True
@@ -104,12 +104,12 @@ class Wire:
         if not accepted:  # it was there, and whoever enqueued it is told of its end
             slot.told = False
 
-    def _live_workers(self) -> Flow[list[WorkerInfo]]:
-        until, workers = self._registry
+    def _live_workers(self) -> Flow[Registry]:
+        until, registry = self._registry
         if self.clock() >= until:
-            workers = yield ReadWorkers()
-            self._registry = (self.clock() + REGISTRY_TTL_S, workers)
-        return workers
+            registry = Registry((yield ReadWorkers()))
+            self._registry = (self.clock() + REGISTRY_TTL_S, registry)
+        return registry
 
     def _model_info(self, text: str) -> Flow[ModelInfo | None]:
         """What is known of a model; None when no worker has ever told, so that only a worker can say.
@@ -268,7 +268,7 @@ def _check_predict(job: PredictJob, info: ModelInfo | None) -> None:
         check_params(info.signature, job.params)
 
 
-def _check_pool(pool: str, queue: str, workers: list[WorkerInfo]) -> None:
+def _check_pool(pool: str, queue: str, workers: Sequence[WorkerInfo]) -> None:
     """Refuse a pool that nobody is in; without any worker it may be that they come later."""
     if pool != DEFAULT_POOL and workers and not any(queue in worker.queues for worker in workers):
         pools = sorted({worker.pool for worker in workers})

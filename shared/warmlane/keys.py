@@ -8,6 +8,7 @@
 | `<ns>:models`       | hash         | manage jobs, a worker's start | client              | for ever (from the store) |
 | `<ns>:workers`      | sorted set   | heartbeat               | client, unload          | pruned by readers' clock |
 | `<ns>:lanes:<queue>` | sorted set  | heartbeat, rehome       | submit                  | pruned by rehome |
+| `<ns>:paces`        | hash         | heartbeat, rehome       | submit                  | as lanes |
 | `<ns>:home:<queue>:<model>` | string | submit               | submit                  | `HOME_TTL_S` |
 | `<ns>:homes:<queue>:<worker>` | sorted set | submit         | submit                  | `HOME_TTL_S` |
 | `<ns>:worker:<id>`  | string       | heartbeat               | client, unload          | `WORKER_TTL_S` |
@@ -118,6 +119,10 @@ class Keys:
 
     def lanes(self, queue_name: str) -> str:
         return f"{self.namespace}:lanes:{queue_name}"
+
+    @property
+    def paces(self) -> str:
+        return f"{self.namespace}:paces"
 
     def home(self, queue_name: str, model: str) -> str:
         return f"{self.namespace}:home:{queue_name}:{model}"

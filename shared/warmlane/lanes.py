@@ -20,8 +20,8 @@ from warmlane.ops import Op
 from warmlane.routing import ANYWHERE, Route
 from warmlane.settings import QUEUED_TTL_S
 
-#: So many jobs may wait for the model's worker before another one takes it on as well.
-PATIENCE = 64
+#: So long may the wait for the model's worker be before another one takes it on as well, in seconds.
+PATIENCE_S = 2.0
 
 _LANE_TTL_MS = int(WORKER_TTL_S * 1000)
 
@@ -58,6 +58,7 @@ class Submit(Op[bool]):
                 names.lanes(queue),
                 names.home(queue, route.model),
                 names.bytes(queue),
+                names.paces,
             ],
             [
                 message.options["redis_message_id"],
@@ -70,7 +71,7 @@ class Submit(Op[bool]):
                 LIST_OF_PRIORITY[options.priority],
                 _LANE_TTL_MS,
                 HOME_TTL_S * 1000,
-                PATIENCE,
+                int(PATIENCE_S * 1000),
                 names.acks("", queue).removesuffix(f".{queue}"),
                 f".{queue}",
                 names.homes(queue, ""),
@@ -151,7 +152,7 @@ class Rehome(Op[int]):
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         queue = self.queue_name
-        return [names.queue(queue), names.lanes(queue)], [_LANE_TTL_MS, names.bell(queue), self.leaving]
+        return [names.queue(queue), names.lanes(queue), names.paces], [_LANE_TTL_MS, names.bell(queue), self.leaving]
 
     def read(self, reply: Any) -> int:
         return int(reply)

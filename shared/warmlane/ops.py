@@ -228,7 +228,10 @@ class Beat(Op[None]):
         info = self.info
         lanes = [names.lanes(queue) for queue in info.queues if queue != MANAGE_QUEUE]
         serves = int(info.state == "ready")
-        return [names.workers, names.worker(info.id), *lanes], [info.id, pack_worker(info), _WORKER_TTL_MS, serves]
+        return (
+            [names.workers, names.worker(info.id), names.paces, *lanes],
+            [info.id, pack_worker(info), _WORKER_TTL_MS, serves, f"{info.pace_ms:.3f}"],
+        )
 
     def read(self, reply: Any) -> None:
         return None
@@ -242,7 +245,7 @@ class Leave(Op[None]):
     worker_id: str
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
-        return [names.workers, names.worker(self.worker_id)], [self.worker_id]
+        return [names.workers, names.worker(self.worker_id), names.paces], [self.worker_id]
 
     def read(self, reply: Any) -> None:
         return None

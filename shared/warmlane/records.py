@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from warmlane import codec
@@ -168,11 +168,16 @@ def read_models(fields: Mapping[str, bytes]) -> list[ModelInfo]:
     ]
 
 
+#: What is left out of a worker's description.
+_DEFAULT_WORKER = {spec.name: spec.default for spec in fields(WorkerInfo)}
+
+
 def pack_worker(info: WorkerInfo) -> bytes:
     """A worker's description as it is stored."""
     body = {name: getattr(info, name) for name in WorkerInfo.__slots__ if name != "models"}
-    if info.pool == DEFAULT_POOL:
-        del body["pool"]  # it came after the first release
+    for name in ("pool", "pace_ms"):  # they came after the first release
+        if body[name] == _DEFAULT_WORKER[name]:
+            del body[name]
     body["models"] = [{name: getattr(warm, name) for name in WarmModel.__slots__} for warm in info.models]
     return codec.encode("worker", body)
 

@@ -281,7 +281,11 @@ class WarmModel:
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """A live worker process, as of its last heartbeat."""
+    """A live worker process, as of its last heartbeat.
+
+    Attributes:
+        pace_ms: how long a job takes it lately: the time in which some ran, divided by their number.
+    """
 
     id: str
     host: str
@@ -294,6 +298,7 @@ class WorkerInfo:
     queues: tuple[str, ...]
     models: tuple[WarmModel, ...]
     pool: str = "default"
+    pace_ms: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

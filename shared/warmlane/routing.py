@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from warmlane.model import ModelRef
 from warmlane.results import WorkerInfo
@@ -26,7 +27,7 @@ class Route:
     Attributes:
         model: the name that homes are kept under.
         warm: ids of workers that hold the model, some of them.
-        cold: worker id -> how many models it holds; the first is the best home.
+        cold: worker id and how many models it holds; the first is the best home.
     """
 
     model: str
@@ -38,31 +39,66 @@ class Route:
 ANYWHERE = Route("")
 
 
-def route(workers: Iterable[WorkerInfo], queue: str, model: str, size: int = 0) -> Route:
-    """The candidates for a job on a model, among the workers that serve a queue.
+@dataclass(frozen=True, slots=True)
+class _Seat:
+    """A worker that takes jobs, as routing sees it."""
 
-    Args:
-        model: a reference; all versions of a model have one home.
-        size: bytes of the model as it was saved; 0 where nobody knows.
-    """
-    name = ModelRef.parse(model).name
-    able = sorted(
-        (worker for worker in workers if queue in worker.queues and worker.state == "ready"),
-        key=lambda worker: _weight(worker.id, name),
-    )
-    warm = [worker for worker in able if any(ModelRef.parse(held.model).name == name for held in worker.models)]
-    warm.sort(key=lambda worker: worker.running)
-    roomy = [worker for worker in able if _room(worker) >= size]
-    cold = roomy + [worker for worker in able if worker not in roomy]
-    return Route(
-        name,
-        tuple(worker.id for worker in warm[:CANDIDATES]),
-        tuple((worker.id, len(worker.models)) for worker in cold[:CANDIDATES]),
-    )
+    id: str
+    models: int
+    room: int
+    running: int
 
 
-def _room(worker: WorkerInfo) -> int:
-    return worker.budget_bytes - sum(held.bytes for held in worker.models)
+class Registry:
+    """The live workers as they were read, and the routes that follow. Each is found once."""
+
+    def __init__(self, workers: Iterable[WorkerInfo]) -> None:
+        self.workers = tuple(workers)
+        self._routes: dict[tuple[str, str, int], Route] = {}
+
+    @cached_property
+    def _seats(self) -> dict[str, list[_Seat]]:
+        """Queue -> the workers that take its jobs."""
+        seats: dict[str, list[_Seat]] = {}
+        for worker in self.workers:
+            if worker.state == "ready":
+                room = worker.budget_bytes - sum(held.bytes for held in worker.models)
+                seat = _Seat(worker.id, len(worker.models), room, worker.running)
+                for queue in worker.queues:
+                    seats.setdefault(queue, []).append(seat)
+        return seats
+
+    @cached_property
+    def _holders(self) -> dict[str, set[str]]:
+        """Name of a model -> ids of the workers that hold a version of it."""
+        holders: dict[str, set[str]] = {}
+        for worker in self.workers:
+            for held in worker.models:
+                holders.setdefault(ModelRef.parse(held.model).name, set()).add(worker.id)
+        return holders
+
+    def route(self, queue: str, model: str, size: int = 0) -> Route:
+        """The candidates for a job on a model, among the workers that serve a queue.
+
+        Args:
+            model: a reference; all versions of a model have one home.
+            size: bytes of the model as it was saved; 0 where nobody knows.
+        """
+        key = queue, ModelRef.parse(model).name, size
+        found = self._routes.get(key)
+        if found is None:
+            found = self._routes[key] = self._find(*key)
+        return found
+
+    def _find(self, queue: str, name: str, size: int) -> Route:
+        seats, holders = self._seats.get(queue, []), self._holders.get(name, set())
+        warm = sorted((seat for seat in seats if seat.id in holders), key=lambda seat: seat.running)
+        cold = sorted(seats, key=lambda seat: (seat.room < size, _weight(seat.id, name)))
+        return Route(
+            name,
+            tuple(seat.id for seat in warm[:CANDIDATES]),
+            tuple((seat.id, seat.models) for seat in cold[:CANDIDATES]),
+        )
 
 
 def _weight(worker_id: str, model: str) -> bytes:

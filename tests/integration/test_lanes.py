@@ -22,11 +22,12 @@ from warmlane.errors import (
 )
 from warmlane.jobs import PredictJob, SaveJob
 from warmlane.keys import WORKER_TTL_S, Keys, queue_of
-from warmlane.lanes import PATIENCE, Rehome, Take
+from warmlane.lanes import PATIENCE_S, Rehome, Take
 from warmlane.message import JobMessage
 from warmlane.ops import Beat, Finish, Start
 from warmlane.records import Outcome
 from warmlane.results import State, WarmModel, WorkerInfo
+from warmlane.routing import Registry
 from warmlane.store import RedisStore, connect
 
 
@@ -41,15 +42,15 @@ class Fleet:
         self.client = Client(settings=self.settings)
         self.infos: dict[str, WorkerInfo] = {}
 
-    def beat(self, name: str, *models: str, state: str = "ready", pool: str = "default") -> None:
+    def beat(self, name: str, *models: str, state: str = "ready", pool: str = "default", pace_ms: float = 1.0) -> None:
         warm = tuple(WarmModel(f"{model}/1", "fill-mask", "float32", "cpu", 1, False, 0.0) for model in models)
         queues = (queue_of("predict", pool), "manage")
-        self.store.run(Beat(WorkerInfo(name, "node", 1, "cpu", state, 64, 0, 100, queues, warm, pool)))
+        self.store.run(Beat(WorkerInfo(name, "node", 1, "cpu", state, 64, 0, 100, queues, warm, pool, pace_ms)))
         self.forget()
 
     def forget(self) -> None:
         """The client reads the registry again."""
-        self.client._wire._registry = (-1.0, [])
+        self.client._wire._registry = (-1.0, Registry(()))
 
     def predict(self, model: str = "m", rows: Any = "row", **options: Any) -> str:
         return self.client.submit(PredictJob(model=model, inputs=rows), **options).id
@@ -131,13 +132,22 @@ def test_cold_models_are_spread(fleet: Fleet) -> None:
 
 def test_a_long_wait_finds_a_second_home(fleet: Fleet) -> None:
     """When the model's worker has its hands full and another is idle, that one takes the model on."""
-    fleet.beat("a", "m")
+    fleet.beat("a", "m", pace_ms=200)
     fleet.beat("b")
-    for _ in range(PATIENCE):
+    for _ in range(int(PATIENCE_S * 1000 / 200)):
         fleet.predict()
     assert fleet.take("b") == []
     spilled = fleet.predict()
     assert fleet.take("b") == [spilled]
+
+
+def test_the_faster_of_two_warm_workers_gets_more(fleet: Fleet) -> None:
+    """What waits is counted in time: of eight jobs a worker that is three times as fast gets three quarters."""
+    fleet.beat("a", "m", pace_ms=30)
+    fleet.beat("b", "m", pace_ms=10)
+    for _ in range(8):
+        fleet.predict()
+    assert (len(fleet.take("a")), len(fleet.take("b"))) == (2, 6)
 
 
 def test_without_workers_a_job_waits_for_the_first(fleet: Fleet) -> None:
@@ -151,7 +161,7 @@ def test_a_silent_worker_gets_no_jobs(fleet: Fleet) -> None:
     """A worker whose word has expired has no lane, though a client still believes in it."""
     fleet.beat("a", "m")
     fleet.client.workers()
-    fleet.client._wire._registry = (float("inf"), fleet.client.workers())
+    fleet.client._wire._registry = (float("inf"), Registry(fleet.client.workers()))
     fleet.redis.zadd(fleet.names.lanes("predict"), {"a": 1})
     job = fleet.predict()
     assert fleet.take("b") == [job]

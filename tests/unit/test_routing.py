@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from warmlane.results import WarmModel, WorkerInfo
-from warmlane.routing import CANDIDATES, route
+from warmlane.routing import CANDIDATES, Registry
 
 GIB = 2**30
 
@@ -18,29 +18,29 @@ def worker(name: str, *models: str, running: int = 0, state: str = "ready", queu
 def test_warm_workers_are_named_the_least_busy_first() -> None:
     """Every worker that holds a version of the model is warm for it."""
     workers = [worker("a", "m", running=3), worker("b", "other"), worker("c", "m", running=1)]
-    assert route(workers, "predict", "m@prod").warm == ("c", "a")
+    assert Registry(workers).route("predict", "m@prod").warm == ("c", "a")
 
 
 def test_only_ready_workers_of_the_queue_are_named() -> None:
     """One that drains, and one of another pool, get nothing."""
     workers = [worker("a", "m", state="draining"), worker("b", "m", queue="predict.a100"), worker("c")]
-    found = route(workers, "predict", "m")
+    found = Registry(workers).route("predict", "m")
     assert (found.warm, found.cold) == ((), (("c", 0),))
-    assert route(workers, "predict.a100", "m").warm == ("b",)
+    assert Registry(workers).route("predict.a100", "m").warm == ("b",)
 
 
 def test_workers_with_room_are_the_better_homes() -> None:
     """A worker whose budget is taken stands behind those that need to evict nothing."""
     full = [worker(f"full-{number}", "p", "q", "r", "s") for number in range(3)]
-    found = route([*full, worker("free", "p")], "predict", "m", size=GIB)
+    found = Registry([*full, worker("free", "p")]).route("predict", "m", size=GIB)
     assert found.cold[0] == ("free", 1)
 
 
 def test_every_client_names_the_same_homes() -> None:
     """The order of candidates is that of a hash, whatever the order of the registry."""
     workers = [worker(f"w-{number}") for number in range(10)]
-    found = route(workers, "predict", "m")
-    assert found == route(list(reversed(workers)), "predict", "m")
+    found = Registry(workers).route("predict", "m")
+    assert found == Registry(list(reversed(workers))).route("predict", "m")
     assert len(found.cold) == CANDIDATES
 
 
@@ -48,8 +48,8 @@ def test_a_worker_that_leaves_moves_no_models_but_its_own() -> None:
     """Without one of ten workers, each model whose best home was another one keeps it."""
     workers = [worker(f"w-{number}") for number in range(10)]
     models = [f"model-{number}" for number in range(300)]
-    before = {model: route(workers, "predict", model).cold[0][0] for model in models}
-    after = {model: route(workers[1:], "predict", model).cold[0][0] for model in models}
+    before = {model: Registry(workers).route("predict", model).cold[0][0] for model in models}
+    after = {model: Registry(workers[1:]).route("predict", model).cold[0][0] for model in models}
     assert all(after[model] == home for model, home in before.items() if home != "w-0")
     homes = Counter(before.values())
     assert len(homes) == 10

@@ -174,6 +174,7 @@ class WorkerProcess:
             queues=tuple(pool_queue(queue, settings.pool) for queue in settings.queues),
             models=self._engine.warm(),
             pool=settings.pool,
+            pace_ms=self._lifecycle.pace_ms,
         )
 
     def _serve(self) -> None:

@@ -34,6 +34,7 @@ from warmlane.records import Outcome
 from warmlane.results import Progress, State
 from warmlane.store import RedisStore
 from warmlane_workers.gate import Gate
+from warmlane_workers.pace import Pace
 
 logger = logging.getLogger(__name__)
 
@@ -143,14 +144,18 @@ class Lifecycle:
         self._gate = Gate()
         self._handlers = handlers
         self._result_ttl_s = result_ttl_s
-        self._running = 0
-        self._lock = threading.Lock()
+        self._pace = Pace()
         self._pause = threading.Event()  # never set: only waited for
 
     @property
     def running(self) -> int:
         """Jobs that are running now."""
-        return self._running
+        return self._pace.running
+
+    @property
+    def pace_ms(self) -> float:
+        """How long a job takes here lately."""
+        return self._pace.ms
 
     def work(self, queue: str, job_id: str, job: Job) -> None:
         """Take a job up, run it and commit its outcome. Its message is settled on return, or may be acknowledged.
@@ -180,13 +185,11 @@ class Lifecycle:
         elif verdict.word == "poison":
             outcome = Outcome.failed(_poison(job_id, verdict))
         else:
-            with self._lock:
-                self._running += 1
+            self._pace.begin()
             try:
                 outcome = self._run(job, self._context(job_id, verdict))
             finally:
-                with self._lock:
-                    self._running -= 1
+                self._pace.end()
         self._commit(queue, job_id, outcome)
         self._on_settled(queue, job_id)
 

@@ -1,5 +1,5 @@
 -- Empty the lanes of workers that do not serve any more into the queue that all of its workers serve.
--- KEYS queue list, lanes.  ARGV lane TTL (ms), bell, worker that leaves now or ''.
+-- KEYS queue list, lanes, paces.  ARGV lane TTL (ms), bell, worker that leaves now or ''.
 -- Returns how many messages found a new place.
 local time = redis.call('TIME')
 local oldest = time[1] * 1000 + math.floor(time[2] / 1000) - ARGV[1]
@@ -15,6 +15,7 @@ for _, worker in ipairs(gone) do
     end
   end
   redis.call('ZREM', KEYS[2], worker)
+  redis.call('HDEL', KEYS[3], worker)
 end
 if moved > 0 then
   redis.call('PUBLISH', ARGV[2], '')

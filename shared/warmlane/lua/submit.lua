@@ -1,7 +1,7 @@
 -- Accept a job: its record, its message, a place in a queue, and the bell that wakes a worker; all or nothing.
--- KEYS job, queue list, queue messages, lanes, home, bytes.
+-- KEYS job, queue list, queue messages, lanes, home, bytes, paces.
 -- ARGV id, message, record TTL (s), deadline (ms) or '', most messages, most bytes, digest, suffix of lists by priority,
---   lane TTL (ms), home TTL (ms), patience, prefix of acknowledgements, their suffix, prefix of homes, bell,
+--   lane TTL (ms), home TTL (ms), patience (ms), prefix of acknowledgements, their suffix, prefix of homes, bell,
 --   number of warm workers, each worker, number of cold workers, each worker and its models, field, value, ...
 -- Returns {1, lane}, {0} when the id is known already (a retry of a call whose reply was lost, or an idempotency key),
 -- {-1} when it is known for another job, {-2, messages, bytes} when the queue is full.
@@ -23,11 +23,12 @@ local function alive(worker)
   return beat and tonumber(beat) >= now - tonumber(ARGV[9])
 end
 
--- What waits in a worker's lane, and what it has taken and not yet done.
-local function outstanding(worker)
+-- How long (ms) what waits in a worker's lane, and what it has taken and not yet done, will take it.
+local function wait(worker)
   local lane = KEYS[2] .. '@' .. worker
-  return redis.call('LLEN', lane) + redis.call('LLEN', lane .. ':high') + redis.call('LLEN', lane .. ':low')
+  local jobs = redis.call('LLEN', lane) + redis.call('LLEN', lane .. ':high') + redis.call('LLEN', lane .. ':low')
     + redis.call('SCARD', ARGV[12] .. worker .. ARGV[13])
+  return jobs * tonumber(redis.call('HGET', KEYS[7], worker) or 1)
 end
 
 local function settle(worker)
@@ -55,7 +56,7 @@ end
 local lane, least
 for _, worker in ipairs(warm) do
   if worker ~= lane and alive(worker) then
-    local load = outstanding(worker)
+    local load = wait(worker)
     if not least or load < least then
       lane, least = worker, load
     end
@@ -79,7 +80,7 @@ if not lane then
 elseif least >= tonumber(ARGV[11]) then
   -- A long wait: a second home, if one is far less busy.
   for _, candidate in ipairs(cold) do
-    if candidate[1] ~= lane and alive(candidate[1]) and 2 * outstanding(candidate[1]) < least then
+    if candidate[1] ~= lane and alive(candidate[1]) and 2 * wait(candidate[1]) < least then
       lane = candidate[1]
       settle(lane)
       break

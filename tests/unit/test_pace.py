@@ -1,0 +1,45 @@
+"""How fast a worker says that it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from warmlane_workers.pace import Pace
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_one_after_the_other_it_is_a_jobs_time(clock: Clock) -> None:
+    """Idle time between jobs does not count."""
+    pace = Pace(clock)
+    for _ in range(500):
+        pace.begin()
+        clock.now += 0.04
+        pace.end()
+        clock.now += 10
+    assert pace.ms == pytest.approx(40, rel=0.01)
+
+
+def test_together_they_share_the_time(clock: Clock) -> None:
+    """Fifty jobs that run at once and end together in half a second take ten milliseconds each."""
+    pace = Pace(clock)
+    for _ in range(50):
+        for _ in range(50):
+            pace.begin()
+        assert pace.running == 50
+        clock.now += 0.5
+        for _ in range(50):
+            pace.end()
+    assert pace.ms == pytest.approx(10, rel=0.7)  # it remembers the last fifty or so
+    assert pace.running == 0

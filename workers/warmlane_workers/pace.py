@@ -1,0 +1,39 @@
+"""How fast this process answers: what a client needs to guess how long a job will wait here. Knows no jobs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+#: Share of what was known before that a new job leaves standing.
+_MEMORY = 0.98
+
+
+class Pace:
+    """The time in which something ran, divided by how much ended in it: lately, not ever. Thread-safe.
+
+    Attributes:
+        running: how many run now.
+        ms: milliseconds a job.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._since = 0.0  # from when on the time of what runs is not yet counted
+        self.running = 0
+        self.ms = 1.0
+
+    def begin(self) -> None:
+        with self._lock:
+            if not self.running:
+                self._since = self._clock()
+            self.running += 1
+
+    def end(self) -> None:
+        with self._lock:
+            now = self._clock()
+            self.running -= 1
+            self.ms = _MEMORY * self.ms + (1 - _MEMORY) * 1000 * (now - self._since)
+            self._since = now
