@@ -138,6 +138,15 @@ def test_what_may_change_is_held_back(so_far: str, stops: tuple[str, ...], told_
     assert settled(so_far, stops) == told_of_it
 
 
+@pytest.mark.parametrize("prompt", ["the  cat\n sat", " a dog "])
+def test_white_space_that_is_collapsed_is_told_so(served: Served, prompt: str) -> None:
+    """Parameters that trim the answer trim the pieces."""
+    asked = job("text-generation", prompt, collapse_whitespace=True, **GREEDY)
+    pieces, result = told(served, asked)
+    assert "".join(pieces) == text(result)
+    assert "  " not in text(result)
+
+
 # -- rows that are told beside rows that are not ----------------------------------------------------------------------
 
 
