@@ -149,6 +149,12 @@ def check_options(
     check_plain("model_config", model_config)
     below = pipeline_task(task)
     check_prompt_template(prompt_template, below)
+    if prompt_template is not None and task == "llm/v1/chat":
+        raise InvalidPromptTemplate(
+            "prompt_template: messages are framed by the tokenizer's chat template; leave it out, or save as "
+            "llm/v1/completions",
+            field=PROMPT_TEMPLATE,
+        )
     if "task" in metadata and metadata["task"] != task:
         raise TaskConflict(
             "metadata.task: not the task that is saved; leave it out, or give the same as `task`", field="metadata.task"

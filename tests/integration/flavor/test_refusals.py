@@ -176,6 +176,12 @@ def test_a_task_without_prompts_takes_no_template(classifier: Path, target: Path
     refused(InvalidPromptTemplate, "text-generation", classifier, target, prompt_template="{prompt}")
 
 
+def test_a_prompt_template_for_messages_is_refused(checkpoints: dict[str, Path], target: Path) -> None:
+    """A chat's messages have a template of their own, so it could frame nothing."""
+    options = {"task": "llm/v1/chat", "prompt_template": "{prompt}"}
+    refused(InvalidPromptTemplate, "chat template", checkpoints["text-generation"], target, **options)
+
+
 # -- arguments -------------------------------------------------------------------------------------------------------
 
 

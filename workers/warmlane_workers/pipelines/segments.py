@@ -31,9 +31,8 @@ def restore(tokenizer: Any, stored: Path, model: Path) -> None:
     plain = own.get("tokenizer_class") == _PLAIN and "model_input_names" not in own
     if plain and (config.get("type_vocab_size") or 0) > 1 and NAME not in tokenizer.model_input_names:
         names = [*tokenizer.model_input_names, NAME]
-        tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = (
-            names  # the latter to be saved with it
-        )
+        tokenizer.model_input_names = names
+        tokenizer.init_kwargs["model_input_names"] = names  # which are saved with it
 
 
 def _json(file: Path) -> dict[str, Any]:
