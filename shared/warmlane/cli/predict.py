@@ -31,7 +31,7 @@ from warmlane.errors import (
     ServerUnreachable,
     WarmlaneError,
 )
-from warmlane.jobs import OUTPUTS
+from warmlane.jobs import AS_EVER, OUTPUTS, PRIORITIES
 
 #: What no further row would survive either.
 _FATAL = (ConfigurationError, ModelNotFound, ResultTimeout, ServerUnreachable)
@@ -56,6 +56,9 @@ def add(commands: Any) -> None:
     parser.add_argument("--dtype", metavar="TYPE", help="answer with the model loaded in this type")
     parser.add_argument("--as", dest="form", choices=OUTPUTS, help="the guide's shapes, the pipeline's, or the model's")
     parser.add_argument("--stream", action="store_true", help="print the answer to one TEXT while it is generated")
+    parser.add_argument("--priority", choices=PRIORITIES, default=AS_EVER.priority, help="default: %(default)s")
+    parser.add_argument("--pool", default=AS_EVER.pool, metavar="NAME", help="the workers' pool; default: %(default)s")
+    parser.add_argument("--deadline", type=seconds, metavar="S", help="give each row up that waits and runs so long")
     parser.add_argument("--file", metavar="ROWS.JSONL", help="rows as JSON lines; - is stdin")
     parser.add_argument("--output", metavar="OUT.JSONL", help="write the answers there")
     parser.add_argument("--timeout", type=seconds, metavar="S", help="for all rows together; default: none")
@@ -102,6 +105,9 @@ def _ask(args: argparse.Namespace, shell: Shell, row: Any) -> Job:
         trust_remote_code=args.trust_remote_code,
         output=args.form,
         stream=args.stream,
+        priority=args.priority,
+        pool=args.pool,
+        deadline=args.deadline,
     )
 
 
