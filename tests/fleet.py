@@ -43,7 +43,7 @@ class Fleet:
         self.home = home
         self.server = EmbeddedServer(home)
         self.server.attach()
-        self.settings = Settings(redis_url=self.server.url, home=home)
+        self.settings = Settings(redis_url=self.server.url, home=home, blobs=str(home / "blobs"))
         self.workers: list[subprocess.Popen[bytes]] = []
         self.log = home / "worker.log"
         self.env = {
@@ -51,6 +51,7 @@ class Fleet:
             "WARMLANE_REDIS_URL": self.server.url,
             "WARMLANE_HOME": str(home),
             "WARMLANE_STORE": str(home / "models"),
+            "WARMLANE_BLOBS": str(home / "blobs"),
             "WARMLANE_SOURCE_ROOTS": ":".join(map(str, roots or [minilm(), SHARED, home])),
             "HF_HUB_OFFLINE": "1",
             **(env or {}),

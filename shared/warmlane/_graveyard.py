@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from functools import partial
+
 from dramatiq.errors import DecodeError
 
-from warmlane._slots import Slot
+from warmlane._slots import Slot, Work
+from warmlane._stow import discard
 from warmlane._wire import Flow, Wire
+from warmlane.blobs import StoredJob, opened
 from warmlane.dead import Discard, ReadDead, ReadLetter
 from warmlane.errors import CodecError, JobNotFound
 from warmlane.message import JobMessage
@@ -24,6 +29,7 @@ def replay(wire: Wire, dead_id: str, job_id: str, slot: Slot) -> Flow[None]:
     Raises:
         JobNotFound: there is no such letter.
         CodecError: its message is none that this release reads.
+        BlobError: its payload is in a blob that cannot be read.
     """
     data = yield ReadLetter(dead_id)
     if data is None:
@@ -32,18 +38,24 @@ def replay(wire: Wire, dead_id: str, job_id: str, slot: Slot) -> Flow[None]:
         message = JobMessage.decode(data)
     except DecodeError as exc:
         raise CodecError(f"dead letter {dead_id} does not decode; only `drop` is left for it", id=dead_id) from exc
-    yield from wire.submit(message.kwargs["job"], job_id, slot)
+    sent = message.kwargs["job"]
+    job = (yield Work(partial(opened, wire.blobs, sent))) if isinstance(sent, StoredJob) else sent
+    yield from wire.submit(job, job_id, slot)
     yield Discard(dead_id, job_id)
+    yield from discard(wire.blobs, sent)
 
 
-def drop(dead_id: str) -> Flow[None]:
-    """Forget a dead letter.
+def drop(wire: Wire, dead_id: str) -> Flow[None]:
+    """Forget a dead letter, and remove its blob.
 
     Raises:
         JobNotFound: there is no such letter.
     """
+    data = yield ReadLetter(dead_id)
     if not (yield Discard(dead_id)):
         raise _not_found(dead_id)
+    with contextlib.suppress(DecodeError):  # then it has no blob that anybody knows
+        yield from discard(wire.blobs, JobMessage.decode(data or b"").kwargs["job"])
 
 
 def _not_found(dead_id: str) -> JobNotFound:

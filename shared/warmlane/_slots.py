@@ -47,6 +47,13 @@ class Slot:
             slot.wake.set()
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a flow yields to have something done that waits for files; an event loop has a thread do it."""
+
+    do: Callable[[], Any]
+
+
 class Slots:
     """The inbox of one client: job id -> slot, for as long as somebody holds the slot. Thread-safe."""
 

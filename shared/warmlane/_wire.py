@@ -11,16 +11,21 @@ import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from warmlane import codec, errors
-from warmlane._slots import Pause, Slot, Slots
+from warmlane._slots import Pause, Slot, Slots, Work
+from warmlane._stow import discard, stow
+from warmlane.blobs import Blobs, is_reference, required
 from warmlane.errors import (
+    IdempotencyConflict,
     InvalidInput,
     JobCancelled,
     JobNotFound,
     ModelNotFound,
     PoolNotFound,
+    QueueFull,
     ResultExpired,
     ResultTimeout,
     ServerUnreachable,
@@ -49,7 +54,7 @@ DEADLINE_SLACK_S = 0.02
 #: How long a client believes what it read of the workers, in seconds.
 REGISTRY_TTL_S = 1.0
 
-Flow = Generator[Op[Any] | Pause, Any, T]
+Flow = Generator[Op[Any] | Pause | Work, Any, T]
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ class Wire:
     settings: Settings
     slots: Slots
     clock: Callable[[], float] = time.monotonic
+    blobs: Blobs | None = None
     _models: dict[str, tuple[float, ModelInfo]] = field(default_factory=dict)
     _registry: tuple[float, Registry] = (-math.inf, Registry(()))
 
@@ -93,14 +99,19 @@ class Wire:
             registry = yield from self._live_workers()
             _check_pool(options.pool, queue, registry.workers)
             place = registry.route(queue, job.subject, 0 if info is None else info.bytes)
-        message = JobMessage.of(job, job_id, options.pool)
+        sent = yield from stow(self.blobs, job, job_id)
+        message = JobMessage.of(sent, job_id, options.pool)
         settings = self.settings
         slot.told = True
         if options.deadline is not None:
             slot.late_at = self.clock() + options.deadline
-        accepted = yield Submit(
-            message, self.slots.id, options, place, most_jobs=settings.queue_jobs, most_bytes=settings.queue_bytes
-        )
+        try:
+            accepted = yield Submit(
+                message, self.slots.id, options, place, most_jobs=settings.queue_jobs, most_bytes=settings.queue_bytes
+            )
+        except (QueueFull, IdempotencyConflict):
+            yield from discard(self.blobs, sent)
+            raise
         if not accepted:  # it was there, and whoever enqueued it is told of its end
             slot.told = False
 
@@ -141,6 +152,8 @@ class Wire:
         outcome = yield from self._outcome(job_id, slot, timeout)
         if outcome.state is State.SUCCEEDED:
             assert outcome.result is not None
+            if is_reference(outcome.result):
+                return (yield Work(partial(required(self.blobs).open_result, outcome.result)))
             return codec.decode("result", outcome.result)
         if outcome.error is not None:
             raise errors.from_dict(outcome.error)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 
 from warmlane import _graveyard, jobs
 from warmlane._requests import Requests
-from warmlane._slots import Pause, Slot, Slots
+from warmlane._slots import Pause, Slot, Slots, Work
 from warmlane._wire import Flow, Wire
+from warmlane.blobs import Blobs
 from warmlane.jobs import Job as JobRequest
 from warmlane.jobs import JobOptions, Options
 from warmlane.keys import Keys
@@ -35,6 +36,7 @@ class AsyncTransport(Protocol):
     """The seam, as in `warmlane.client.Transport`."""
 
     slots: Slots
+    blobs: Blobs | None
 
     async def run(self, op: Op[R]) -> R: ...
 
@@ -55,7 +57,7 @@ class AsyncClient(Requests["AsyncJob"]):
     ) -> None:
         self.settings = settings or Settings.from_env(redis_url=url)
         self._transport = transport or AsyncRedisTransport(self.settings)
-        self._wire = Wire(self.settings, self._transport.slots)
+        self._wire = Wire(self.settings, self._transport.slots, blobs=self._transport.blobs)
 
     def submit(self, job: JobRequest, **options: Unpack[JobOptions]) -> AsyncJob:
         """Enqueue a job from inside a running event loop."""
@@ -90,7 +92,7 @@ class AsyncClient(Requests["AsyncJob"]):
 
     async def drop(self, dead_id: str) -> None:
         """As `Client.drop`."""
-        await self._drive(_graveyard.drop(dead_id))
+        await self._drive(_graveyard.drop(self._wire, dead_id))
 
     async def close(self) -> None:
         """Close the connections. Jobs go on."""
@@ -117,6 +119,8 @@ class AsyncClient(Requests["AsyncJob"]):
             try:
                 if isinstance(wanted, Pause):
                     await self._transport.pause(wanted.slot, wanted.seconds)
+                elif isinstance(wanted, Work):
+                    reply = await asyncio.to_thread(wanted.do)
                 else:
                     reply = await self._transport.run(wanted)
             except Exception as exc:  # noqa: BLE001 - the flow decides what an error means
@@ -182,6 +186,7 @@ class AsyncRedisTransport:
         from warmlane.store import AsyncRedisStore, connect_async
 
         self.slots = Slots(asyncio.Event)
+        self.blobs = Blobs.of(settings)
         self._url = server_url(settings)
         self._names = Keys(settings.namespace)
         self._store = AsyncRedisStore(

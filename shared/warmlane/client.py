@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 
 from warmlane import _graveyard, jobs
 from warmlane._requests import Requests
-from warmlane._slots import Pause, Slot, Slots
+from warmlane._slots import Pause, Slot, Slots, Work
 from warmlane._wire import Flow, Wire
+from warmlane.blobs import Blobs
 from warmlane.jobs import Job as JobRequest
 from warmlane.jobs import JobOptions, Options
 from warmlane.keys import Keys
@@ -38,6 +39,7 @@ class Transport(Protocol):
     """The seam between the core and the world. `warmlane.testing` ships one that needs no server."""
 
     slots: Slots
+    blobs: Blobs | None
 
     def run(self, op: Op[R]) -> R:
         """Run an operation on the store."""
@@ -67,7 +69,7 @@ class Client(Requests["Job"]):
     ) -> None:
         self.settings = settings or Settings.from_env(redis_url=url)
         self._transport = transport or RedisTransport(self.settings)
-        self._wire = Wire(self.settings, self._transport.slots)
+        self._wire = Wire(self.settings, self._transport.slots, blobs=self._transport.blobs)
 
     def submit(self, job: JobRequest, **options: Unpack[JobOptions]) -> Job:
         """Enqueue a job; returns when it is accepted, with its handle."""
@@ -110,7 +112,7 @@ class Client(Requests["Job"]):
         Raises:
             JobNotFound: there is no such dead letter.
         """
-        self._drive(_graveyard.drop(dead_id))
+        self._drive(_graveyard.drop(self._wire, dead_id))
 
     def close(self) -> None:
         """Close the connections. Jobs go on."""
@@ -137,6 +139,8 @@ class Client(Requests["Job"]):
             try:
                 if isinstance(wanted, Pause):
                     self._transport.pause(wanted.slot, wanted.seconds)
+                elif isinstance(wanted, Work):
+                    reply = wanted.do()
                 else:
                     reply = self._transport.run(wanted)
             except Exception as exc:  # noqa: BLE001 - the flow decides what an error means
@@ -213,6 +217,7 @@ class RedisTransport:
         from warmlane.store import RedisStore, connect
 
         self.slots = Slots(threading.Event)
+        self.blobs = Blobs.of(settings)
         self._url = server_url(settings)
         self._names = Keys(settings.namespace)
         self._store = RedisStore(connect(self._url, retry_s=settings.connect_timeout_s), self._names, self._url)

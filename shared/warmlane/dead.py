@@ -50,7 +50,7 @@ class ReadDead(Op[list[DeadLetter]]):
     def read(self, reply: Any) -> list[DeadLetter]:
         return [
             DeadLetter(
-                job_id.decode("ascii", "replace"), kind.decode(), model.decode(), code.decode(), int(at) / 1000, size
+                job_id.decode("ascii", "replace"), kind.decode(), model.decode(), code.decode(), int(at) / 1e6, size
             )
             for job_id, at, code, kind, model, size in reply
         ]
@@ -89,3 +89,17 @@ class Discard(Op[bool]):
 
     def read(self, reply: Any) -> bool:
         return bool(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadKnown(Op[set[str]]):
+    """Which of some jobs have a record, or are dead letters: what is kept of the others is nobody's."""
+
+    script = "known"
+    job_ids: tuple[str, ...]
+
+    def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
+        return [], [names.job(""), names.letter(""), *self.job_ids]
+
+    def read(self, reply: Any) -> set[str]:
+        return {job_id.decode() for job_id in reply}

@@ -58,6 +58,10 @@
     │   ├── ConversationMoved       another job took the conversation's turn meanwhile       (retry helps)
     │   ├── StreamInterrupted       a text was begun again, and does not go on from what was given of it
     │   └── PoisonJob               it took its worker down too often
+    ├── BlobError                   a large payload or result, which is kept beside Redis
+    │   ├── BlobMissing             it is not there: expired, or another store
+    │   ├── BlobChanged             it is not what was written
+    │   └── BlobStoreUnavailable    the store cannot be read or written                      (retry helps)
     └── InternalError               a bug, or an exception of a library that nobody translated
 
 Errors travel the wire as `{code, message, details}` and are rebuilt by code. A message names the remedy and never
@@ -326,6 +330,23 @@ class StreamInterrupted(JobError):
 
 class PoisonJob(JobError):
     code = "poison_job"
+
+
+class BlobError(WarmlaneError):
+    code = "blob_error"
+
+
+class BlobMissing(BlobError):
+    code = "blob_missing"
+
+
+class BlobChanged(BlobError):
+    code = "blob_changed"
+
+
+class BlobStoreUnavailable(BlobError):
+    code = "blob_store_unavailable"
+    retryable = True
 
 
 class InternalError(WarmlaneError):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from warmlane import codec
+from warmlane.blobs import StoredJob
 from warmlane.errors import IdempotencyConflict, QueueFull
 from warmlane.jobs import AS_EVER, Job, Options
 from warmlane.keys import HOME_TTL_S, LIST_OF_PRIORITY, WORKER_TTL_S, Keys
@@ -49,7 +50,7 @@ class Submit(Op[bool]):
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         message, queue, options, route = self.message, self.message.queue_name, self.options, self.route
-        job: Job = message.kwargs["job"]
+        job: Job | StoredJob = message.kwargs["job"]
         return (
             [
                 names.job(message.message_id),
@@ -84,7 +85,7 @@ class Submit(Op[bool]):
             ],
         )
 
-    def _record(self, job: Job) -> list[Any]:
+    def _record(self, job: Job | StoredJob) -> list[Any]:
         """What the job's record says from the beginning: fields and values."""
         options = self.options
         said: list[Any] = ["kind", job.kind, "model", job.subject, "inboxes", self.inbox, "priority", options.priority]
@@ -158,6 +159,7 @@ class Rehome(Op[int]):
         return int(reply)
 
 
-def _digest(job: Job) -> bytes:
+def _digest(job: Job | StoredJob) -> bytes:
     """What makes two requests of one idempotency key the same."""
-    return hashlib.blake2b(codec.encode("request", {"kind": job.kind, **job.fields()}), digest_size=16).digest()
+    fields = {"sha256": job.ref.sha256} if isinstance(job, StoredJob) else job.fields()
+    return hashlib.blake2b(codec.encode("request", {"kind": job.kind, **fields}), digest_size=16).digest()

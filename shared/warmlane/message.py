@@ -9,19 +9,21 @@ from dramatiq.errors import DecodeError
 from dramatiq.message import Message
 
 from warmlane import codec, keys
+from warmlane.blobs import StoredJob, job_of
 from warmlane.errors import CodecError, PayloadTooLarge, WarmlaneError
-from warmlane.jobs import Job, check_id, make
+from warmlane.jobs import Job, check_id
 
 
 @dataclass(frozen=True)
 class JobMessage(Message[Any]):
-    """A Dramatiq message in warmlane's wire format: `args` is empty, `kwargs` is `{"job_id": str, "job": Job}`.
+    """A Dramatiq message in warmlane's wire format: `args` is empty, `kwargs` is `{"job_id": str, "job": Job}`,
+    or a `StoredJob` whose fields are in a blob.
 
     It encodes itself, so that an application's own Dramatiq encoder is neither used nor changed.
     """
 
     @classmethod
-    def of(cls, job: Job, job_id: str, pool: str = keys.DEFAULT_POOL) -> Self:
+    def of(cls, job: Job | StoredJob, job_id: str, pool: str = keys.DEFAULT_POOL) -> Self:
         return cls(
             queue_name=keys.queue_of(job.kind, pool),
             actor_name=job.kind,
@@ -32,7 +34,7 @@ class JobMessage(Message[Any]):
         )
 
     def encode(self) -> bytes:
-        job: Job = self.kwargs["job"]
+        job: Job | StoredJob = self.kwargs["job"]
         body = {
             "id": self.message_id,
             "time": self.message_timestamp,
@@ -73,7 +75,7 @@ class JobMessage(Message[Any]):
             queue_name=body["queue"],
             actor_name=body["kind"],
             args=(),
-            kwargs={"job_id": job_id, "job": make(body["kind"], body["fields"])},
+            kwargs={"job_id": job_id, "job": job_of(body["kind"], body["fields"])},
             options={"redis_message_id": body["redis_id"]},
             message_id=job_id,
             message_timestamp=body["time"],

@@ -17,6 +17,10 @@ RESULT_TTL_S = 24 * 3600
 #: How many jobs may wait and run in one queue, and of how many bytes together.
 QUEUE_JOBS = 100_000
 QUEUE_BYTES = 2**30
+#: A payload or result up to this size travels through Redis where there is a blob store, in bytes.
+INLINE_BYTES = 64 * 1024
+#: The largest payload or result of a blob store, in bytes.
+BLOB_BYTES = 2**30
 #: How long a job may wait in its queue before its record is dropped, in seconds.
 QUEUED_TTL_S = 7 * 24 * 3600
 
@@ -35,6 +39,10 @@ class Settings:
             (`WARMLANE_CONNECT_TIMEOUT`).
         queue_jobs: a job is refused with `QueueFull` where so many wait and run in its queue (`WARMLANE_QUEUE_JOBS`).
         queue_bytes: the same for the bytes of their messages (`WARMLANE_QUEUE_BYTES`).
+        blobs: where large payloads and results lie: a directory, or a URL that fsspec reads; clients and workers have
+            the same (`WARMLANE_BLOBS`; with the embedded server `blobs` below home, else none).
+        inline_bytes: what is larger goes there (`WARMLANE_INLINE_BYTES`).
+        blob_bytes: what is larger is refused (`WARMLANE_BLOB_BYTES`).
     """
 
     redis_url: str | None = None
@@ -44,6 +52,14 @@ class Settings:
     connect_timeout_s: float = 5.0
     queue_jobs: int = QUEUE_JOBS
     queue_bytes: int = QUEUE_BYTES
+    blobs: str | None = None
+    inline_bytes: int = INLINE_BYTES
+    blob_bytes: int = BLOB_BYTES
+
+    @property
+    def blob_store(self) -> str | None:
+        """Where blobs lie: as set, else below the home that all users of the embedded server share, else nowhere."""
+        return self.blobs or (None if self.redis_url else str(self.home / "blobs"))
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
@@ -64,6 +80,9 @@ class Settings:
         values["connect_timeout_s"] = number(env, "WARMLANE_CONNECT_TIMEOUT", 5.0, minimum=0.1)
         values["queue_jobs"] = int(number(env, "WARMLANE_QUEUE_JOBS", QUEUE_JOBS, minimum=1))
         values["queue_bytes"] = int(number(env, "WARMLANE_QUEUE_BYTES", QUEUE_BYTES, minimum=1))
+        values["blobs"] = env.get("WARMLANE_BLOBS") or None
+        values["inline_bytes"] = int(number(env, "WARMLANE_INLINE_BYTES", INLINE_BYTES, minimum=1))
+        values["blob_bytes"] = int(number(env, "WARMLANE_BLOB_BYTES", BLOB_BYTES, minimum=1))
         values |= {name: value for name, value in overrides.items() if value is not None}
         settings = cls(**values)
         if not re.fullmatch(r"[\w.-]+", settings.namespace, re.ASCII):

@@ -14,7 +14,7 @@ from warmlane.records import encode_error
 
 RETRYABLE = {
     *("server_unreachable", "hub_unavailable", "queue_full", "store_error", "cache_full", "result_timeout"),
-    "conversation_moved",
+    *("conversation_moved", "blob_store_unavailable"),
 }
 
 

@@ -381,6 +381,8 @@ def test_every_error_has_a_status(kind: type[WarmlaneError]) -> None:
         "server_unreachable": 503,
         "idempotency_conflict": 409,
         "queue_full": 429,
+        "blob_missing": 410,
+        "blob_store_unavailable": 503,
     }
     expected = special.get(kind.code, 422 if issubclass(kind, InvalidInput) else 500)
     assert status_of(kind("told")) == expected
@@ -427,6 +429,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.slots = Slots(asyncio.Event)
+        self.blobs = None
         self.jobs: dict[str, Job] = {}
         self.records: dict[str, tuple[JobStatus, bytes | None]] = {}
         self.paused = asyncio.Event()

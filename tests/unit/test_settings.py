@@ -29,8 +29,13 @@ def test_every_setting_has_a_variable() -> None:
         "WARMLANE_CONNECT_TIMEOUT": "0.5",
         "WARMLANE_QUEUE_JOBS": "7",
         "WARMLANE_QUEUE_BYTES": "700",
+        "WARMLANE_BLOBS": "/srv/blobs",
+        "WARMLANE_INLINE_BYTES": "8",
+        "WARMLANE_BLOB_BYTES": "800",
     }
-    assert Settings.from_env(env) == Settings("redis://example", "fleet-2", Path("/srv/warmlane"), 60, 0.5, 7, 700)
+    assert Settings.from_env(env) == Settings(
+        "redis://example", "fleet-2", Path("/srv/warmlane"), 60, 0.5, 7, 700, "/srv/blobs", 8, 800
+    )
     assert len(dataclasses.fields(Settings)) == len(env)
 
 

@@ -26,6 +26,7 @@ _FLAGS = {
     "--source-roots": ("WARMLANE_SOURCE_ROOTS", "DIR[:DIR…]", "where saves may read local sources (here)"),
     "--queues": ("WARMLANE_QUEUES", "NAMES", "queues to serve (predict,manage)"),
     "--pool": ("WARMLANE_POOL", "NAME", "the pool that these workers are of (default)"),
+    "--blobs": ("WARMLANE_BLOBS", "DIR|URL", "where large payloads and results lie, as clients have it"),
     "--threads": ("WARMLANE_THREADS", "N", "jobs taken at a time by each worker (64)"),
     "--cache-bytes": ("WARMLANE_CACHE_BYTES", "SIZE", "budget of the warm models: 12GB, or a share (0.8; a CPU: 0.5)"),
     "--host-cache-bytes": ("WARMLANE_HOST_CACHE_BYTES", "SIZE", "of those that left a GPU, in host memory (0.0625)"),

@@ -18,6 +18,7 @@ from queue import Empty
 from types import FrameType
 
 from warmlane.blame import Absolve, Blame
+from warmlane.blobs import Blobs
 from warmlane.embedded import server_url
 from warmlane.errors import ConfigurationError, WarmlaneError
 from warmlane.keys import Keys, pool_queue
@@ -26,6 +27,7 @@ from warmlane.store import RedisStore, connect
 from warmlane_workers.logs import configure_logging
 from warmlane_workers.settings import WorkerSettings
 from warmlane_workers.supervisor import EXIT_CONFIGURATION
+from warmlane_workers.sweeper import Sweeper
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +91,8 @@ class WorkerProcess:
         self._client = connect(url, retry_s=_RETRY_S, connections=settings.threads + 32)
         store = self._store = RedisStore(self._client, names, url)
         self._blame()
+        blobs = Blobs.of(client_settings)
+        self._sweeper = None if blobs is None else Sweeper(store, blobs)
         logger.info("worker %s starts, importing torch", self._worker_id, extra={"action": "starting"})
 
         import dramatiq
@@ -140,7 +144,7 @@ class WorkerProcess:
         }
         self._broker = LaneBroker(store, self._worker_id, settings.threads)
         self._lifecycle = Lifecycle(
-            store, self._worker_id, handlers, client_settings.result_ttl_s, self._broker.settled, self._life
+            store, self._worker_id, handlers, client_settings.result_ttl_s, self._broker.settled, self._life, blobs
         )
         self._broker.on_reject = self._lifecycle.reject
         # No hook may lose a job, so jobs' life is in their actors; these two may be late or fail alone.
@@ -180,6 +184,8 @@ class WorkerProcess:
     def _serve(self) -> None:
         self._state = "ready"
         self._worker.start()
+        if self._sweeper is not None:
+            self._sweeper.start()
         logger.info("worker %s ready on %s", self._worker_id, self._engine.device.name, extra={"action": "ready"})
         while not self._signalled.wait(timeout=3600):
             pass
@@ -209,6 +215,8 @@ class WorkerProcess:
     def _shutdown(self) -> None:
         """Leave. What a drain's end cut off goes back first, so that others take it at once."""
         self._bell.stop()
+        if self._sweeper is not None:
+            self._sweeper.stop()
         back = self._broker.give_back()
         if back:
             self._store.run(Absolve(self._life))

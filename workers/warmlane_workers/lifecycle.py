@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from warmlane import codec
+from warmlane.blobs import Blobs, StoredJob, opened
 from warmlane.dead import DEAD_CODES, Bury
 from warmlane.errors import (
     CodecError,
@@ -126,6 +127,7 @@ class Lifecycle:
         result_ttl_s: how long a result waits for its caller.
         on_settled: told of each message that was acknowledged with its outcome: queue and id.
         life: names this process, for what comes after it (`warmlane.blame`).
+        blobs: where large payloads come from and large results go.
     """
 
     def __init__(
@@ -136,11 +138,13 @@ class Lifecycle:
         result_ttl_s: int,
         on_settled: OnSettled,
         life: str | None = None,
+        blobs: Blobs | None = None,
     ) -> None:
         self._on_settled = on_settled
         self._store = store
         self._worker_id = worker_id
         self._life = new_id() if life is None else life
+        self._blobs = blobs
         self._gate = Gate()
         self._handlers = handlers
         self._result_ttl_s = result_ttl_s
@@ -157,7 +161,7 @@ class Lifecycle:
         """How long a job takes here lately."""
         return self._pace.ms
 
-    def work(self, queue: str, job_id: str, job: Job) -> None:
+    def work(self, queue: str, job_id: str, job: Job | StoredJob) -> None:
         """Take a job up, run it and commit its outcome. Its message is settled on return, or may be acknowledged.
 
         A job that may be what took its worker down runs while nothing else does.
@@ -175,7 +179,7 @@ class Lifecycle:
             verdict = self._insist(Start(job_id, self._worker_id, self._life, alone=True))
             self._obey(verdict, queue, job_id, job)
 
-    def _obey(self, verdict: Verdict, queue: str, job_id: str, job: Job) -> None:
+    def _obey(self, verdict: Verdict, queue: str, job_id: str, job: Job | StoredJob) -> None:
         if verdict.word in ("missing", "final"):
             return
         if verdict.word == "cancelled":
@@ -207,14 +211,25 @@ class Lifecycle:
             self._insist(Bury(job_id, queue, outcome.error["code"]))
         self._insist(Finish(job_id, outcome, self._result_ttl_s, queue, self._worker_id, self._life))
 
-    def _run(self, job: Job, context: JobContext) -> Outcome:
+    def _run(self, job: Job | StoredJob, context: JobContext) -> Outcome:
         try:
-            value = self._handlers[job.kind](job, context)
-            return Outcome(State.SUCCEEDED, _encode_result(value), truncated=context.truncated)
+            value = self._handlers[job.kind](opened(self._blobs, job), context)
+            return Outcome(State.SUCCEEDED, self._result(context.job_id, value), truncated=context.truncated)
         except WarmlaneError as exc:
             return Outcome.failed(exc)
         except Exception as exc:  # noqa: BLE001 - whatever a library raises must become the job's outcome
             return Outcome.failed(unforeseen(exc, context.job_id, worker=self._worker_id))
+
+    def _result(self, job_id: str, value: Any) -> bytes:
+        """A result as it is stored: its frame, or where there is a blob store and it is large, the reference to it."""
+        blobs = self._blobs
+        try:
+            data = codec.encode("result", value) if blobs is None else blobs.encode("result", value)
+        except CodecError as exc:
+            if "limit" not in exc.details:
+                raise
+            raise PayloadTooLarge(f"the result is too large ({exc.message}); send fewer rows in a job") from exc
+        return data if blobs is None or len(data) <= blobs.inline_bytes else blobs.write(job_id, data).frame()
 
     def _insist(self, op: Op[R]) -> R:
         while True:
@@ -250,12 +265,3 @@ def unforeseen(error: Exception, job_id: str, **details: Any) -> InternalError:
     )
     message = f"{type(error).__name__} in the worker; its log has the place under this job's id"
     return InternalError(message, id=job_id, **details)
-
-
-def _encode_result(value: Any) -> bytes:
-    try:
-        return codec.encode("result", value)
-    except CodecError as exc:
-        if "limit" not in exc.details:
-            raise
-        raise PayloadTooLarge(f"the result is too large ({exc.message}); send fewer rows in a job") from exc

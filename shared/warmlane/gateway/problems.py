@@ -17,6 +17,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from warmlane.errors import (
+    BlobMissing,
+    BlobStoreUnavailable,
     CodecError,
     IdempotencyConflict,
     InvalidInput,
@@ -45,6 +47,8 @@ STATUS: Mapping[type[WarmlaneError], int] = {
     IdempotencyConflict: 409,
     QueueFull: 429,
     ServerUnreachable: 503,
+    BlobMissing: 410,
+    BlobStoreUnavailable: 503,
 }
 
 #: The codes of refusals that are HTTP's own, beside those of `warmlane.errors`.
@@ -52,7 +56,7 @@ _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 406: "not_acceptable
 #: What a caller reads of an error that it cannot mend.
 _GENERAL = {
     500: "the gateway failed; its log tells why",
-    503: "the job store does not answer; try again",
+    503: "the job store or the blob store does not answer; try again",
 }
 #: When a caller should try again after a 429 or a 503, in seconds.
 RETRY_AFTER_S = 5

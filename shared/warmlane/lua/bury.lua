@@ -7,12 +7,12 @@ if not message then
   return 0
 end
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = time[1] * 1000000 + time[2] -- two in one millisecond have an order
 local record = redis.call('HMGET', KEYS[1], 'kind', 'model')
 redis.call('HSET', KEYS[4], 'message', message, 'code', ARGV[2], 'kind', record[1] or '', 'model', record[2] or '')
 redis.call('EXPIRE', KEYS[4], ARGV[3])
 redis.call('ZADD', KEYS[3], string.format('%.0f', now), ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', string.format('(%.0f', now - ARGV[3] * 1000))
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', string.format('(%.0f', now - ARGV[3] * 1000000))
 local count, bytes = 0, 0
 for _, id in ipairs(redis.call('ZREVRANGE', KEYS[3], 0, -1)) do
   count, bytes = count + 1, bytes + redis.call('HSTRLEN', ARGV[6] .. id, 'message')

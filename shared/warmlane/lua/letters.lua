@@ -1,6 +1,6 @@
 -- The dead letters, oldest first, without their messages.
 -- KEYS dead letters.  ARGV prefix of letters.
--- Returns {id, time (ms), code, kind, model, bytes} of each. One whose time is over is forgotten.
+-- Returns {id, time (µs), code, kind, model, bytes} of each. One whose time is over is forgotten.
 local found = {}
 local listed = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 for at = 1, #listed, 2 do

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from warmlane._slots import Slot, Slots
+from warmlane.blobs import Blobs
 from warmlane.ops import Op
 
 R = TypeVar("R")
@@ -37,6 +38,7 @@ class FakeTransport:
 
     def __init__(self, lane: Lane) -> None:
         self.slots = Slots(threading.Event)
+        self.blobs: Blobs | None = None  # whatever the settings say: nothing is written
         self._lane = lane
         lane.join(self)
 
@@ -58,6 +60,7 @@ class AsyncFakeTransport:
 
     def __init__(self, lane: Lane) -> None:
         self.slots = Slots(asyncio.Event)
+        self.blobs: Blobs | None = None
         self._lane = lane
         self._loop: asyncio.AbstractEventLoop | None = None
         lane.join(self)
