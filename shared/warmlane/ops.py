@@ -52,7 +52,7 @@ class Verdict(NamedTuple):
     runs.
 
     Attributes:
-        attempts: how often it was taken up, this time included when it is to be run.
+        attempts: how often it was taken up, this time included when it is to be run; of poison, how often in vain.
         crashes: how often its worker's process crashed with it.
         left_s: seconds to its deadline; None without one.
         priority: one of `warmlane.jobs.PRIORITIES`.
@@ -70,7 +70,7 @@ class Patience:
     """How often a job may lose its worker.
 
     Attributes:
-        attempts: it is taken up so often, whatever became of its workers.
+        attempts: it is taken up so often, not counting what a worker gave back in order.
         crashes: so many crashes make it poison.
         in_company: from then on it runs alone: it may be what gets its worker killed for its memory.
     """
