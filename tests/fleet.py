@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,14 @@ def minilm() -> Path:
     assert spec is not None, "install the extra 'demo': pip install -e '.[demo]'"
     assert spec.origin is not None
     return Path(spec.origin).parent / "model"
+
+
+def free_port() -> int:
+    """A port of this machine that nobody has."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
 
 
 class Fleet:

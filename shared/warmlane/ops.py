@@ -56,6 +56,7 @@ class Verdict(NamedTuple):
         crashes: how often its worker's process crashed with it.
         left_s: seconds to its deadline; None without one.
         priority: one of `warmlane.jobs.PRIORITIES`.
+        waited_s: seconds since it was accepted.
     """
 
     word: str
@@ -63,6 +64,7 @@ class Verdict(NamedTuple):
     crashes: int = 0
     left_s: float | None = None
     priority: str = "normal"
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +113,9 @@ class Start(Op[Verdict]):
         word, attempts, crashes = reply[0].decode(), int(reply[1]), int(reply[2])
         if word != "run":
             return Verdict(word, attempts, crashes)
-        left, priority = reply[3], reply[4]
+        left, priority, waited = reply[3:]
         left_s = None if left is None else int(left) / 1000
-        return Verdict(word, attempts, crashes, left_s, (priority or b"normal").decode())
+        return Verdict(word, attempts, crashes, left_s, (priority or b"normal").decode(), int(waited) / 1000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
 from warmlane.results import Table, WarmModel
 from warmlane_workers import tasks
-from warmlane_workers.engine.batcher import Batcher, Lane
+from warmlane_workers.engine.batcher import Batcher, Lane, Row
 from warmlane_workers.engine.cache import Room, WarmCache
 from warmlane_workers.engine.conversations import Talks, read_job
 from warmlane_workers.engine.device import Device
@@ -28,6 +29,7 @@ from warmlane_workers.flavor.load import check_pipeline
 from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import ModelStore
+from warmlane_workers.observer import UNSEEN, Observer
 from warmlane_workers.settings import CONVERSATION_TTL_S
 from warmlane_workers.tasks.base import Plan, Prepared, Task
 from warmlane_workers.tasks.failures import assembled
@@ -45,6 +47,7 @@ class Engine:
         conversation_ttl_s: how long a conversation waits for its next turn.
         cache_ttl_s: how long a model stays that nobody uses and that is not pinned; 0 until its room is wanted.
         on_change: called when a model came or went.
+        observer: told of batches and loads.
     """
 
     def __init__(
@@ -58,14 +61,16 @@ class Engine:
         conversation_ttl_s: int = CONVERSATION_TTL_S,
         cache_ttl_s: float = 0.0,
         on_change: Callable[[], None],
+        observer: Observer = UNSEEN,
     ) -> None:
+        self._observer = observer
         self._store = store
         self.device = device
         self._trust_remote_code = trust_remote_code
         self._conversation_ttl_s = conversation_ttl_s
         self._reach = Reach(tuple(root.resolve() for root in source_roots), url_inputs)
-        self._batcher = Batcher(device.streams, device.share_cores)
-        self._loader = Loader(store, device, source_roots)
+        self._batcher = Batcher(device.streams, device.share_cores, on_batch=observer.batch)
+        self._loader = Loader(store, device, source_roots, observer)
         self.cache: WarmCache[ModelKey, Loaded] = WarmCache(
             device.cache_bytes, self._loader.free, on_change, evict=self._loader.evict
         )
@@ -107,8 +112,7 @@ class Engine:
             check_job(artifact, job)
         single = not isinstance(job.inputs, list | Table)
         rows = job.inputs.rows() if isinstance(job.inputs, Table) else [job.inputs] if single else job.inputs
-        with self.cache.lease(key, lambda room: self._loader.load(key, artifact, context, room, trust=trust)) as entry:
-            refuse_unasked(entry.value.components, agreed=trust)
+        with self._lease(key, artifact, context, trust=trust) as entry:
             task = self._raw(entry.value) if raw else self._task(entry.value)
             loaded = self._configs.get((key.name, key.version), {})
             plan = task.plan(job.params if raw else effective(artifact, job.params, loaded))
@@ -121,18 +125,41 @@ class Engine:
             lane = self._lane(key, task, plan)
             told = listener(job, task, plan, context)
             waiting = Rows(rows, prepare, lambda outputs: task.finish(outputs, plan), policy, context, told)
-            answers = waiting.run(lambda parts: self._batcher.submit(lane, parts))
+            began = time.monotonic()
+
+            def submit(parts: list[Row]) -> None:
+                self._observer.prepared(key.name, time.monotonic() - began)
+                self._batcher.submit(lane, parts)
+
+            answers = waiting.run(submit)
             if talks:
                 talks.keep(rows, answers, policy)
             context.truncated = waiting.truncated
             told.end(answers)
             return assembled(task, answers, single, job.output, waiting.truncated)
 
+    @contextmanager
+    def _lease(
+        self, key: ModelKey, artifact: Artifact, context: JobContext, *, trust: bool, pin: bool = False
+    ) -> Iterator[Entry[ModelKey, Loaded]]:
+        """A model in memory, which a job that did not agree to it gets none of whose code is the model's own."""
+        warm = True
+
+        def load(room: Room) -> tuple[Loaded, int]:
+            nonlocal warm
+            warm = False
+            return self._loader.load(key, artifact, context, room, trust=trust)
+
+        with self.cache.lease(key, load, pin=pin) as entry:
+            self._observer.wanted(key.name, warm=warm)
+            refuse_unasked(entry.value.components, agreed=trust)
+            yield entry
+
     def _lane(self, key: ModelKey, task: Task, plan: Plan) -> Lane:
         # The task object is part of the key: rows never meet those of an unloaded twin.
         budget = self.device.batch_tokens * task.budget_factor
         run = relieved(lambda batch: task.forward(batch, plan), self._relieve)
-        return Lane((key, id(task), plan.group), run, budget)
+        return Lane((key, id(task), plan.group), run, budget, key.name)
 
     def _relieve(self) -> None:
         """Free what nobody uses. Called in the device thread."""
@@ -146,12 +173,7 @@ class Engine:
         if job.return_type == "pipeline" and artifact.model_type:
             check_pipeline(artifact)
         started = time.monotonic()
-
-        def read(room: Room) -> tuple[Loaded, int]:
-            return self._loader.load(key, artifact, context, room, trust=trust)
-
-        with self.cache.lease(key, read, pin=job.pin) as entry:
-            refuse_unasked(entry.value.components, agreed=trust)
+        with self._lease(key, artifact, context, trust=trust, pin=job.pin) as entry:
             if job.return_type == "pipeline":
                 task = self._task(entry.value)
                 if job.model_config:

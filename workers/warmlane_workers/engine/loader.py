@@ -6,6 +6,7 @@ Knows one model at a time. Which of them stay is for the cache to say.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from warmlane_workers.flavor.load import load_components
 from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import ModelStore
+from warmlane_workers.observer import UNSEEN, Observer
 from warmlane_workers.tasks.base import Task
 
 logger = logging.getLogger(__name__)
@@ -55,9 +57,13 @@ class Loader:
 
     Args:
         source_roots: directories that an adapter's base must lie in which is named by its path.
+        observer: told of what comes and goes.
     """
 
-    def __init__(self, store: ModelStore, device: Device, source_roots: tuple[Path, ...]) -> None:
+    def __init__(
+        self, store: ModelStore, device: Device, source_roots: tuple[Path, ...], observer: Observer = UNSEEN
+    ) -> None:
+        self._observer = observer
         self._store = store
         self._device = device
         self._source_roots = source_roots
@@ -76,9 +82,12 @@ class Loader:
             OutOfMemory: the device's memory is full.
         """
         context.tell(State.LOADING, "loading")
+        began = time.monotonic()
         loaded = self._restored(key, context, room)
+        source = "host" if loaded is not None else "store"
         if loaded is None:
             loaded = self._read(key, artifact, context, room, trust=trust)
+        self._observer.loaded(key.name, source, time.monotonic() - began)
         context.tell(State.RUNNING, "running")
         return loaded, measure(loaded.components["model"]) if "model" in loaded.components else 0
 
@@ -86,8 +95,10 @@ class Loader:
         """Take a model off the device; the host keeps it where it has room."""
         if self.host.park(key, loaded):
             self._device.release()
+            self._observer.evicted(key.name, "host")
         else:
             self.free(loaded)
+            self._observer.evicted(key.name, "nowhere")
 
     def free(self, loaded: Loaded) -> None:
         """Let go of a model, wherever it is."""
