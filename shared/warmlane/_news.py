@@ -1,4 +1,4 @@
-"""The flows of those who watch: a job's changes one by one, and the fleet at a moment. As in `_wire`, without any I/O."""
+"""The flows of those who watch: a job's changes one by one, and the fleet at a moment. As `_wire`, without any I/O."""
 
 from __future__ import annotations
 

@@ -6,15 +6,17 @@ import asyncio
 import functools
 import itertools
 import json
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 
 import httpx
 import pytest
 
 from warmlane import AsyncClient, Client, Settings, State, codec
+from warmlane._slots import Slot
 from warmlane._wire import RECHECK_S
 from warmlane.dead import Bury
 from warmlane.embedded import EmbeddedServer
@@ -29,6 +31,8 @@ from warmlane.results import JobEvent, ModelInfo, Progress, WarmModel, WorkerInf
 from warmlane.store import RedisStore, connect
 from warmlane.stream import AppendText, Piece
 
+#: Sooner than the next look at a record without news: what is told by then was told, and not found out.
+LIMIT_S = RECHECK_S / 2
 WARM = WarmModel("chat/1", "text-generation", "float32", "cpu", 700, True, 0.0)
 
 
@@ -90,14 +94,6 @@ def worker(settings: Settings) -> Iterator[Worker]:
     redis.connection_pool.disconnect()
 
 
-@contextmanager
-def at_once() -> Iterator[None]:
-    """What happens inside is told, and not found out by the next look at the record."""
-    began = time.monotonic()
-    yield
-    assert time.monotonic() - began < RECHECK_S / 2
-
-
 def told(event: JobEvent) -> tuple[str, str, str]:
     return event.kind, event.status.state.value, event.text or event.status.progress.phase
 
@@ -105,24 +101,34 @@ def told(event: JobEvent) -> tuple[str, str, str]:
 # -- a job's news ----------------------------------------------------------------------------------------------------
 
 
-def test_each_change_of_a_job_wakes_who_watches_it(client: Client, worker: Worker) -> None:
+def test_each_change_of_a_job_wakes_who_watches_it(
+    client: Client, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Taken up, phases, pieces of text, the end: each is told when it happens, in order, and nothing behind the end."""
     job = client.predict("chat", "hello", stream=True)
-    news = job.events()
-    with at_once():
-        assert told(next(news)) == ("status", "QUEUED", "queued")
-        worker.start(job.id)
-        assert told(next(news)) == ("status", "RUNNING", "running")
-        worker.report(job.id, 0.5, "rows 1/2")
-        assert told(next(news)) == ("status", "RUNNING", "rows 1/2")
-        worker.tell(job.id, 0, "Good ")
-        assert told(next(news)) == ("text", "RUNNING", "Good ")
-        worker.tell(job.id, 5, "day")
-        event = next(news)
-        assert (event.at, event.text) == (5, "day")
-        worker.succeed(job.id, ["Good day"])
-        assert told(next(news)) == ("end", "SUCCEEDED", "done")
-    assert list(news) == []
+    waits, heard = threading.Semaphore(0), SimpleQueue[tuple[str, str, str]]()
+    pause = client._transport.pause
+
+    def wait(slot: Slot, seconds: float) -> None:
+        waits.release()
+        pause(slot, seconds)
+
+    monkeypatch.setattr(client._transport, "pause", wait)
+    reader = threading.Thread(target=lambda: [heard.put(told(event)) for event in job.events()])
+    reader.start()
+    steps: list[tuple[Callable[[], Any], tuple[str, str, str]]] = [
+        (lambda: worker.start(job.id), ("status", "RUNNING", "running")),
+        (lambda: worker.report(job.id, 0.5, "rows 1/2"), ("status", "RUNNING", "rows 1/2")),
+        (lambda: worker.tell(job.id, 0, "Good day"), ("text", "RUNNING", "Good day")),
+        (lambda: worker.succeed(job.id, ["Good day"]), ("end", "SUCCEEDED", "done")),
+    ]
+    assert heard.get(timeout=LIMIT_S) == ("status", "QUEUED", "queued")
+    for step, expected in steps:
+        assert waits.acquire(timeout=LIMIT_S)  # nothing but news wakes it now
+        step()
+        assert heard.get(timeout=LIMIT_S) == expected
+    reader.join(LIMIT_S)
+    assert not reader.is_alive()
 
 
 def test_what_is_known_of_a_text_is_not_told_again(client: Client, worker: Worker) -> None:
@@ -248,7 +254,7 @@ async def test_a_stream_ends_when_the_server_stops(http: Any, worker: Worker, cl
     """A job that goes on keeps no gateway from stopping: its stream ends without an end."""
     job = client.predict("chat", "hello")
     http.app.state.stopping.set()
-    with at_once():
+    async with asyncio.timeout(LIMIT_S):
         answer = await http.get(f"/v1/jobs/{job.id}/events")
     assert "end" not in {event["event"] for event in events(answer.text)}
 
