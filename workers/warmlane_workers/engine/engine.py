@@ -15,6 +15,7 @@ from warmlane.model import ModelRef
 from warmlane.results import Table, WarmModel
 from warmlane_workers import tasks
 from warmlane_workers.engine.batcher import Batcher, Lane, Row
+from warmlane_workers.engine.budget import Budgets
 from warmlane_workers.engine.cache import Room, WarmCache
 from warmlane_workers.engine.conversations import Talks, read_job
 from warmlane_workers.engine.device import Device
@@ -70,6 +71,7 @@ class Engine:
         self._conversation_ttl_s = conversation_ttl_s
         self._reach = Reach(tuple(root.resolve() for root in source_roots), url_inputs)
         self._batcher = Batcher(device.streams, device.share_cores, on_batch=observer.batch)
+        self._budgets = Budgets(device, self._batcher.submit)
         self._loader = Loader(store, device, source_roots, observer)
         self.cache: WarmCache[ModelKey, Loaded] = WarmCache(
             device.cache_bytes, self._loader.free, on_change, evict=self._loader.evict
@@ -122,7 +124,7 @@ class Engine:
                 return task.prepare(talks.read(read) if talks else read, plan)
 
             policy = POLICIES[job.on_error](single, context)
-            lane = self._lane(key, task, plan)
+            lane = self._lane(key, entry.value, task, plan)
             told = listener(job, task, plan, context)
             waiting = Rows(rows, prepare, lambda outputs: task.finish(outputs, plan), policy, context, told)
             began = time.monotonic()
@@ -155,9 +157,9 @@ class Engine:
             refuse_unasked(entry.value.components, agreed=trust)
             yield entry
 
-    def _lane(self, key: ModelKey, task: Task, plan: Plan) -> Lane:
+    def _lane(self, key: ModelKey, loaded: Loaded, task: Task, plan: Plan) -> Lane:
         # The task object is part of the key: rows never meet those of an unloaded twin.
-        budget = self.device.batch_tokens * task.budget_factor
+        budget = (loaded.batch_tokens or self.device.batch_tokens) * task.budget_factor
         run = relieved(lambda batch: task.forward(batch, plan), self._relieve)
         return Lane((key, id(task), plan.group), run, budget, key.name)
 
@@ -178,6 +180,7 @@ class Engine:
                 task = self._task(entry.value)
                 if job.model_config:
                     check_config(artifact, job.model_config, task)
+                self._budgets.find(entry.value, task, context)
             self._served[key.name, key.version] = key.dtype
             self._configs[key.name, key.version] = job.model_config or {}
             return {
@@ -189,6 +192,7 @@ class Engine:
                 "dtype": entry.value.dtype,
                 "device": self.device.name,
                 "bytes": entry.bytes,
+                "batch_tokens": entry.value.batch_tokens or self.device.batch_tokens,
                 "pinned": entry.pinned,
                 "seconds": round(time.monotonic() - started, 3),
             }

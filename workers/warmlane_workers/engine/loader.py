@@ -42,12 +42,17 @@ class ModelKey:
 
 @dataclass(eq=False)
 class Loaded:
-    """A model in memory. Its tasks are made at the first predict that needs them, over the same weights."""
+    """A model in memory. Its tasks are made at the first predict that needs them, over the same weights.
+
+    Attributes:
+        batch_tokens: what was measured to suit its batches; 0: nothing yet.
+    """
 
     name: str
     artifact: Artifact
     components: dict[str, Any] = field(repr=False)
     dtype: str
+    batch_tokens: int = 0
     task: Task | None = field(default=None, repr=False)
     raw: Task | None = field(default=None, repr=False)
 
