@@ -14,8 +14,9 @@ from warmlane.errors import InvalidParams, SchemaError
 from warmlane_workers.tasks import limits, media
 from warmlane_workers.tasks.alike import runs_alike
 from warmlane_workers.tasks.base import Plan, Prepared
-from warmlane_workers.tasks.generation import check_values, generating
-from warmlane_workers.tasks.labels import candidate_labels, check_template, check_top_k
+from warmlane_workers.tasks.generation import check_values
+from warmlane_workers.tasks.labels import candidate_labels, check_template
+from warmlane_workers.tasks.params import Kind, one_of
 from warmlane_workers.tasks.pipeline import PipelineTask
 
 #: Settings of Whisper's own, beside those that every model has which generates.
@@ -94,10 +95,6 @@ class SoundTask(PipelineTask):
 class AudioClassification(SoundTask):
     """Result: a `Table` with the columns score and label: of a single sound one row a label, best first."""
 
-    def check_params(self, params: Mapping[str, Any]) -> None:
-        super().check_params(params)
-        check_top_k(params)
-
 
 class SpeechRecognition(SoundTask):
     """Result: a list of str, one text a row; with `return_timestamps` the text and its chunks as JSON.
@@ -121,11 +118,22 @@ class SpeechRecognition(SoundTask):
         # A model of English only knows no choice of languages.
         return names | (_WHISPER if self._languages() else _WHISPER - {"language", "task"})
 
+    def kind_of(self, name: str) -> Kind | None:
+        if name != "return_timestamps":
+            return super().kind_of(name)
+        return one_of(True, False, "word") if self.whisper else one_of(False, "char", "word")
+
     def check_params(self, params: Mapping[str, Any]) -> None:
         super().check_params(params)
         for name in ("chunk_length_s", "stride_length_s"):
             if not all(_seconds(value) for value in _listed(params.get(name))):
                 raise InvalidParams(f"params.{name}: seconds, a number from 0", field=f"params.{name}")
+        length, strides = params.get("chunk_length_s") or 0, _listed(params.get("stride_length_s"))
+        if length and len(strides) > 0 and sum(strides) * (2 if len(strides) == 1 else 1) >= length:
+            raise InvalidParams(
+                "params.stride_length_s: seconds, on both sides together less than chunk_length_s",
+                field="params.stride_length_s",
+            )
         if self.generates:
             check_values(params, _OWN | _WHISPER | {"sampling_rate"})
         if params.get("task") not in (None, "transcribe", "translate"):
@@ -160,8 +168,7 @@ class SpeechRecognition(SoundTask):
         outputs: list[Any] = []
         for group in self.groups(batch):
             for shared in [[part] for part in group] if alone else [group]:
-                with generating(plan) if self.generates else contextlib.nullcontext():
-                    outputs += super().forward(shared, self._reading(shared, plan))
+                outputs += super().forward(shared, self._reading(shared, plan))
         return outputs
 
     def _reading(self, group: Sequence[Prepared], plan: Plan) -> Plan:

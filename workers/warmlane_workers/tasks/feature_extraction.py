@@ -8,11 +8,8 @@ from typing import Any
 
 import numpy
 
-from warmlane.errors import InvalidParams
 from warmlane_workers.tasks.base import Plan, Prepared
 from warmlane_workers.tasks.text import SPECIMEN, TextTask
-
-POOLINGS = ("mean", "cls")
 
 
 class FeatureExtraction(TextTask):
@@ -29,10 +26,6 @@ class FeatureExtraction(TextTask):
         params = dict(params)
         self.check_params(params)
         pooling, normalize = params.pop("pooling", None), params.pop("normalize", False)
-        if pooling not in (None, *POOLINGS):
-            raise InvalidParams(f"params.pooling: one of {', '.join(POOLINGS)}, or absent", field="params.pooling")
-        if not isinstance(normalize, bool):
-            raise InvalidParams("params.normalize: true or false", field="params.normalize")
         plan = self.truncating(super().plan(params), params)
         return replace(plan, finish={"pooling": pooling, "normalize": normalize})
 

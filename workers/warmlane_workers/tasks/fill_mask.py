@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from warmlane.errors import SchemaError
+from transformers.pipelines.base import PipelineException
+
+from warmlane.errors import InputTooLong, SchemaError
 from warmlane_workers.tasks.base import Plan
+from warmlane_workers.tasks.params import Kind, whole
 from warmlane_workers.tasks.text import TextTask
 
 
@@ -15,6 +18,9 @@ class FillMask(TextTask):
     """Result: a list of str, the best token of each text; of a text with several masks a list of the best of each."""
 
     allowed = frozenset({"top_k", "targets", "truncation", "max_length"})
+
+    def kind_of(self, name: str) -> Kind | None:
+        return whole(1, self._vocabulary) if name == "top_k" else super().kind_of(name)
 
     def plan(self, params: Mapping[str, Any]) -> Plan:
         self.check_params(params)
@@ -28,6 +34,16 @@ class FillMask(TextTask):
     def whole(self, plan: Plan) -> Plan:
         options = {**plan.prepare["tokenizer_kwargs"], "truncation": False}
         return replace(plan, prepare={**plan.prepare, "tokenizer_kwargs": options})
+
+    def items(self, row: Any, plan: Plan) -> list[Mapping[str, Any]]:
+        try:
+            return super().items(row, plan)
+        except PipelineException as exc:  # `read` saw a mask
+            raise InputTooLong(
+                "the mask lies behind the tokens that are read; shorten the text before it, or raise max_length",
+                field="inputs",
+                limit=plan.cut_at,
+            ) from exc
 
     def read(self, row: Any, plan: Plan) -> Any:
         text = super().read(row, plan)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,23 +12,7 @@ from transformers import GenerationConfig
 from warmlane.errors import InputTooLong, InvalidParams
 from warmlane_workers.tasks import limits, padding
 from warmlane_workers.tasks.base import Plan, Prepared
-from warmlane_workers.tasks.text import TRUNCATIONS
 from warmlane_workers.tasks.writing import WritingTask
-
-#: Most tokens that an answer may have where the model sets no end, and most beams: a job has its device to itself for
-#: as long as it generates, and beams multiply what a row takes of its memory.
-MOST_TOKENS = 65_536
-MOST_BEAMS = 32
-#: Settings that are whole numbers with the least and the most they may be, and those that are numbers above 0.
-_WHOLE: Mapping[str, tuple[int, int | None]] = {
-    "max_new_tokens": (1, MOST_TOKENS),
-    "max_length": (1, MOST_TOKENS),
-    "min_new_tokens": (0, MOST_TOKENS),
-    "min_length": (0, MOST_TOKENS),
-    "num_beams": (1, MOST_BEAMS),
-    "top_k": (0, None),
-}
-_POSITIVE = ("temperature", "repetition_penalty", "top_p", "typical_p")
 
 #: Settings that count a row's tokens or look at them, with the value that switches each off. Padding would count too.
 _SEES_PADDING: Mapping[str, Any] = {
@@ -59,17 +42,6 @@ def check_values(params: Mapping[str, Any], own: frozenset[str]) -> None:
             "params.num_return_sequences: a row has one output; send the prompt once for each sample you want",
             field="params.num_return_sequences",
         )
-    if params.get("truncation") not in TRUNCATIONS:
-        raise InvalidParams("params.truncation: true or false, or a tokenizer's strategy", field="params.truncation")
-    for name, (least, most) in _WHOLE.items():
-        value = params.get(name)
-        if value is not None and (type(value) is not int or value < least or (most is not None and value > most)):
-            bounds = f"from {least}" if most is None else f"from {least} to {most}"
-            raise InvalidParams(f"params.{name}: a whole number {bounds}", field=f"params.{name}")
-    for name in _POSITIVE:
-        value = params.get(name)
-        if value is not None and (type(value) not in (int, float) or not value > 0):
-            raise InvalidParams(f"params.{name}: a number above 0", field=f"params.{name}")
     try:
         GenerationConfig(**{name: value for name, value in params.items() if name not in own})  # type: ignore[no-untyped-call]
     except (TypeError, ValueError) as exc:
@@ -88,24 +60,6 @@ def check_answer(settings: Mapping[str, Any], limit: int | None) -> None:
     for name in ("max_new_tokens", "max_length"):
         if limit is not None and (settings.get(name) or 0) > limit:
             raise InvalidParams(f"params.{name}: the model writes {limit} tokens at most", field=f"params.{name}")
-
-
-@contextlib.contextmanager
-def generating(plan: Plan) -> Iterator[None]:
-    """Around `generate`, which refuses some settings only when it sees them beside the model's own.
-
-    Raises:
-        InvalidParams: it does.
-    """
-    try:
-        yield
-    except (ValueError, TypeError) as exc:
-        if not plan.group:
-            raise
-        raise InvalidParams(
-            f"params: the model cannot generate with these ({type(exc).__name__}); check their types and ranges",
-            field="params",
-        ) from exc
 
 
 class GeneratingTask(WritingTask):

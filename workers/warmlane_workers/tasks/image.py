@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from warmlane_workers.tasks import media
 from warmlane_workers.tasks.alike import runs_alike
 from warmlane_workers.tasks.base import Plan, Prepared
-from warmlane_workers.tasks.labels import check_top_k
 from warmlane_workers.tasks.pipeline import PipelineTask
 
 
@@ -17,10 +16,6 @@ class ImageClassification(PipelineTask):
 
     A row is a picture, as `media.picture` takes it; or a table's row with one column of pictures.
     """
-
-    def check_params(self, params: Mapping[str, Any]) -> None:
-        super().check_params(params)
-        check_top_k(params)
 
     def read(self, row: Any, plan: Plan) -> Any:
         if isinstance(row, dict) and len(row) == 1:

@@ -1,13 +1,12 @@
-"""Labels that a row or a job brings itself, as the zero-shot tasks take them; and how many of them are wanted."""
+"""Labels that a row or a job brings itself, as the zero-shot tasks take them."""
 
 from __future__ import annotations
 
 import json
-import string
-from collections.abc import Mapping
 from typing import Any
 
-from warmlane.errors import InvalidParams, SchemaError
+from warmlane.errors import SchemaError
+from warmlane_workers.tasks import params
 
 
 def candidate_labels(value: Any) -> list[str]:
@@ -32,24 +31,9 @@ def check_template(value: Any) -> str:
     Raises:
         SchemaError: it has none, or other fields.
     """
-    try:
-        fields = [field for _, field, _, _ in string.Formatter().parse(value) if field is not None]
-    except (TypeError, ValueError):  # no str, or a brace without its other
-        fields = []
-    if fields != [""]:
-        raise SchemaError("hypothesis_template: a str with one {}", field="inputs.hypothesis_template")
+    if not params.TEMPLATE.fits(value):
+        raise SchemaError(f"hypothesis_template: {params.TEMPLATE.text}", field="inputs.hypothesis_template")
     return str(value)
-
-
-def check_top_k(params: Mapping[str, Any]) -> None:
-    """Refuse a number of labels that is none.
-
-    Raises:
-        InvalidParams: names the parameter.
-    """
-    value = params.get("top_k")
-    if value is not None and (type(value) is not int or value < 1):
-        raise InvalidParams("params.top_k: a whole number from 1", field="params.top_k")
 
 
 def _json_list(text: str) -> list[Any] | None:

@@ -31,6 +31,12 @@ def positions(model: Any) -> int | None:
     return None if found is None else found - _spent(model)
 
 
+def vocabulary(model: Any) -> int | None:
+    """How many tokens a model knows; None where its configuration does not say."""
+    count = getattr(model.config.get_text_config(decoder=True), "vocab_size", None)
+    return count if isinstance(count, int) and count > 0 else None
+
+
 def answer_positions(model: Any) -> int | None:
     """Most tokens that the decoder of an encoder-decoder writes; None where it computes its positions."""
     if not model.config.is_encoder_decoder:

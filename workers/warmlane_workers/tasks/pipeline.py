@@ -18,6 +18,8 @@ from transformers.pipelines.pt_utils import PipelineIterator
 from warmlane import codec
 from warmlane.errors import InputTooLong, InvalidParams, MissingExtra, SchemaError
 from warmlane_workers.pipelines.build import build_pipeline, lacking
+from warmlane_workers.tasks import limits
+from warmlane_workers.tasks import params as kinds
 from warmlane_workers.tasks.base import Plan, Prepared, Task
 from warmlane_workers.tasks.native import plain
 from warmlane_workers.tasks.outputs import guide_output, has_shape
@@ -35,6 +37,8 @@ _DEFAULTS = GenerationConfig()  # type: ignore[no-untyped-call]
 GENERATION = frozenset(name for name in vars(_DEFAULTS) if not name.startswith("_")) - CLOSED
 #: Arguments of a pipeline's steps that no caller gives.
 _NOT_PARAMETERS = frozenset({"self", "kwargs", "pipeline_parameters", "generate_kwargs", "tokenizer_kwargs", "timeout"})
+#: What a pipeline raises of parameters that it does not take.
+_REFUSALS = (TypeError, ValueError, KeyError, AttributeError)
 
 
 @contextlib.contextmanager
@@ -55,7 +59,7 @@ def readable() -> Iterator[None]:
     """What a pipeline's first step says of a row in its own errors.
 
     Raises:
-        SchemaError: names the error's type, never the row.
+        SchemaError: names the error's type, never the row; it is its `cause`, since nobody knows more.
         InputTooLong: it cannot be cut as the parameters say.
         MissingExtra: it needs a package that is not installed.
     """
@@ -66,6 +70,7 @@ def readable() -> Iterator[None]:
         raise SchemaError(
             f"the pipeline cannot read a row ({type(exc).__name__}); see the inputs of its task in docs/predict.md",
             field="inputs",
+            cause=type(exc).__name__,
         ) from exc
     except Exception as exc:
         if type(exc) is not Exception:
@@ -90,13 +95,16 @@ class PipelineTask(Task):
         self.tokenizer = self.pipeline.tokenizer
         # A fast tokenizer keeps its truncation and padding in itself and refuses to change them while it is in use.
         self._lock: contextlib.AbstractContextManager[Any] = threading.Lock()
+        self._vocabulary = limits.vocabulary(self.model)
+        self._writes = self.pipeline._pipeline_calls_generate and self.model.can_generate()
+        self._named = frozenset(inspect.signature(self.pipeline._sanitize_parameters).parameters)
 
     def plan(self, params: Mapping[str, Any]) -> Plan:
         self.check_params(params)
         try:
-            prepare, forward, finish = self.pipeline._sanitize_parameters(**self.arguments(params))
-        except (TypeError, ValueError, KeyError) as exc:
-            raise InvalidParams(f"params: {type(exc).__name__}; {self._allowed_text()}", field="params") from exc
+            prepare, forward, finish = self._sorted(params)
+        except _REFUSALS as exc:
+            raise self._refused(params, exc) from exc
         pipeline = self.pipeline  # what the saved pipeline was constructed with, under what the job says
         group = codec.encode("group", dict(sorted(params.items())))
         return Plan(
@@ -114,10 +122,21 @@ class PipelineTask(Task):
         """The names of the parameters that may be passed."""
         if self.allowed is not None:
             return self.allowed
-        names = set(inspect.signature(self.pipeline._sanitize_parameters).parameters) - _NOT_PARAMETERS
-        return frozenset(names | GENERATION) if self.pipeline._pipeline_calls_generate else frozenset(names)
+        names = self._named - _NOT_PARAMETERS
+        return names | GENERATION if self._writes else names
+
+    def kind_of(self, name: str) -> kinds.Kind | None:
+        """What a parameter may be; None where the pipeline alone knows."""
+        if self._writes and not (name in self._named and name in kinds.KINDS):
+            return kinds.generation_kind(name, self._vocabulary) or kinds.KINDS.get(name)
+        return kinds.KINDS.get(name)
 
     def check_params(self, params: Mapping[str, Any]) -> None:
+        """Refuse what can be known to be wrong before a row is read.
+
+        Raises:
+            InvalidParams: names the parameter, and what there is, or what it may be.
+        """
         allowed = self.parameters()
         unknown = sorted(set(params) - allowed)
         if unknown:
@@ -126,6 +145,34 @@ class PipelineTask(Task):
                 field=f"params.{unknown[0]}",
                 allowed=sorted(allowed),
             )
+        kinds.check(params, self.kind_of)
+
+    def _sorted(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Parameters by the pipeline's step that takes them."""
+        steps: tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
+        steps = self.pipeline._sanitize_parameters(**self.arguments(params))
+        return steps
+
+    def _refused(self, params: Mapping[str, Any], error: Exception) -> InvalidParams:
+        """What to say of parameters that the pipeline does not take; of one that it takes not even alone, its name."""
+        name = next((name for name, value in params.items() if not self._takes({name: value})), None)
+        if name is None:
+            names = ", ".join(sorted(params))
+            return InvalidParams(
+                f"params: the pipeline does not take these together ({type(error).__name__}): {names}; leave one out",
+                field="params",
+            )
+        return InvalidParams(
+            f"params.{name}: the pipeline does not take this value ({type(error).__name__}); check its type and range",
+            field=f"params.{name}",
+        )
+
+    def _takes(self, params: Mapping[str, Any]) -> bool:
+        try:
+            self._sorted(params)
+        except _REFUSALS:
+            return False
+        return True
 
     def _allowed_text(self) -> str:
         return f"allowed are {', '.join(sorted(self.parameters()))}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from warmlane.errors import InputTooLong, SchemaError
-from warmlane_workers.pipelines.classic.question_answering import NoRoom
+from warmlane.errors import InputTooLong, InvalidParams, SchemaError
+from warmlane_workers.pipelines.classic.question_answering import MAX_SEQ_LEN, NoRoom
 from warmlane_workers.tasks import limits
 from warmlane_workers.tasks.base import Plan
+from warmlane_workers.tasks.params import Kind, whole
 from warmlane_workers.tasks.text import TextTask
 
 
@@ -25,6 +26,18 @@ class QuestionAnswering(TextTask):
             *("handle_impossible_answer", "align_to_words"),
         }
     )
+
+    def kind_of(self, name: str) -> Kind | None:
+        return whole(1) if name == "doc_stride" else super().kind_of(name)
+
+    def check_params(self, params: Mapping[str, Any]) -> None:
+        super().check_params(params)
+        longest = params.get("max_seq_len") or min(self.tokenizer.model_max_length, MAX_SEQ_LEN)
+        if (params.get("doc_stride") or 0) > longest:
+            raise InvalidParams(
+                f"params.doc_stride: {whole(1, longest).text}, the tokens that are read at once (max_seq_len)",
+                field="params.doc_stride",
+            )
 
     def read(self, row: Any, plan: Plan) -> Any:
         if not isinstance(row, dict) or set(row) != {"question", "context"}:

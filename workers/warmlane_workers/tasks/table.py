@@ -11,6 +11,7 @@ from warmlane.errors import InputTooLong, MissingExtra, SchemaError
 from warmlane.results import Table
 from warmlane_workers.tasks import limits
 from warmlane_workers.tasks.base import Plan
+from warmlane_workers.tasks.params import Kind, one_of
 from warmlane_workers.tasks.pipeline import PipelineTask
 
 #: Where TAPAS' token types number the lines of a table, from 1.
@@ -36,6 +37,11 @@ class TableQuestionAnswering(PipelineTask):
         self._drops = self.pipeline.type == "tapas"
         self.max_length = limits.positions(self.model)
         limits.align(self.tokenizer, self.max_length)
+
+    def kind_of(self, name: str) -> Kind | None:
+        if name == "truncation" and self._drops:
+            return one_of(True, False, "drop_rows_to_fit", _WHOLE)
+        return super().kind_of(name)
 
     def read(self, row: Any, plan: Plan) -> Any:
         if not isinstance(row, dict) or set(row) != {"query", "table"}:

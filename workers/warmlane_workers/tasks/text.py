@@ -12,10 +12,6 @@ from warmlane_workers.tasks.alike import runs_alike
 from warmlane_workers.tasks.base import Plan, Prepared
 from warmlane_workers.tasks.pipeline import PipelineTask
 
-#: What `truncation` may be.
-TRUNCATIONS = (None, True, False, "longest_first", "only_first", "only_second", "do_not_truncate")
-
-
 #: A text of middle length.
 SPECIMEN = "the old houses beside the river are red in the evening sun " * 2
 
@@ -84,15 +80,12 @@ class TextTask(PipelineTask):
     def truncating(self, plan: Plan, params: Mapping[str, Any]) -> Plan:
         """A plan whose truncation knows the model's limit, and whose `max_length` reaches the tokenizer."""
         truncation, limit = params.get("truncation"), params.get("max_length", self.cut_at)
-        if truncation not in TRUNCATIONS:
-            raise InvalidParams(
-                "params.truncation: true or false, or a tokenizer's strategy", field="params.truncation"
-            )
         least = self.tokenizer.num_special_tokens_to_add(pair=True) + 2
         if limit is not None and (type(limit) is not int or limit < least):
             raise InvalidParams(f"params.max_length: a whole number from {least}", field="params.max_length")
         if not truncation or limit is None:
             return plan
+        limit = limit if self.max_length is None else min(limit, self.max_length)  # the model reads no more
         return replace(plan, prepare={**plan.prepare, "truncation": truncation, "max_length": limit}, cut_at=limit)
 
     def check_length(self, length: int, plan: Plan) -> None:

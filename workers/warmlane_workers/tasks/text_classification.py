@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from warmlane.errors import InvalidParams, SchemaError
+from warmlane.errors import SchemaError
 from warmlane_workers.tasks.base import Plan
 from warmlane_workers.tasks.text import SPECIMEN, TextTask
 
@@ -20,12 +20,6 @@ class TextClassification(TextTask):
     allowed = frozenset({"top_k", "function_to_apply", "truncation", "max_length"})
 
     def plan(self, params: Mapping[str, Any]) -> Plan:
-        self.check_params(params)
-        top_k = params.get("top_k", 1)
-        if top_k is not None and (type(top_k) is not int or top_k < 1):
-            raise InvalidParams("params.top_k: a whole number from 1, or null for all labels", field="params.top_k")
-        if not isinstance(params.get("function_to_apply", ""), str):
-            raise InvalidParams("params.function_to_apply: sigmoid, softmax or none", field="params.function_to_apply")
         return self.truncating(super().plan(params), params)
 
     def read(self, row: Any, plan: Plan) -> Any:

@@ -10,7 +10,7 @@ import torch
 
 from warmlane.errors import InvalidParams
 from warmlane_workers.tasks.base import Plan, Prepared
-from warmlane_workers.tasks.generation import GeneratingTask, check_values, generating
+from warmlane_workers.tasks.generation import GeneratingTask, check_values
 from warmlane_workers.tasks.pipeline import GENERATION
 from warmlane_workers.tasks.trimming import INSTRUCTIONAL, TRIMMING, split, trimmed
 
@@ -28,9 +28,6 @@ class TextGeneration(GeneratingTask):
     def plan(self, params: Mapping[str, Any]) -> Plan:
         self.check_params(params)
         params, trimming = split(params)
-        for name, value in trimming.items():
-            if not isinstance(value, bool):
-                raise InvalidParams(f"params.{name}: true or false", field=f"params.{name}")
         if self.instance_type != INSTRUCTIONAL:
             trimming.pop("include_prompt", None)  # as in MLflow: other pipelines have `return_full_text`
         check_values(params, _OWN)
@@ -58,8 +55,7 @@ class TextGeneration(GeneratingTask):
 
     def _generate(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
         # `generate` must not see another batch's settings: the mappings of a plan are shared, so it gets copies.
-        with generating(plan):
-            output = self.pipeline.forward(self._together(batch), **self.call_settings(batch, plan))
+        output = self.pipeline.forward(self._together(batch), **self.call_settings(batch, plan))
         return [
             {
                 "generated_sequence": output["generated_sequence"][index : index + 1],  # (1, 1, padded prompt + new)

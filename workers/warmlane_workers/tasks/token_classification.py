@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from warmlane_workers.tasks.base import Plan
+from warmlane_workers.tasks.params import Kind, whole
 from warmlane_workers.tasks.text import SPECIMEN, TextTask
 
 
@@ -17,11 +18,15 @@ class TokenClassification(TextTask):
     """
 
     specimen = SPECIMEN
-    allowed = frozenset({"aggregation_strategy", "ignore_labels", "stride", "is_split_into_words", "delimiter"})
+    allowed = frozenset({"aggregation_strategy", "ignore_labels", "stride"})
+
+    def kind_of(self, name: str) -> Kind | None:
+        if name != "stride" or self.cut_at is None:
+            return super().kind_of(name)
+        return whole(0, self.cut_at - self.tokenizer.num_special_tokens_to_add() - 1)
 
     def was_cut(self, row: Any, items: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
         tokenizing = plan.prepare.get("tokenizer_params") or {}
         if self.cut_at is None or "stride" in tokenizing or self.length(items[0]) < self.cut_at:
             return False
-        split = bool(plan.prepare.get("is_split_into_words"))
-        return len(self.tokenizer(row, is_split_into_words=split)["input_ids"]) > self.cut_at
+        return len(self.tokenizer(row)["input_ids"]) > self.cut_at

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy
 
-from warmlane.errors import InvalidParams, MissingExtra, SchemaError
+from warmlane.errors import MissingExtra, SchemaError
 from warmlane.results import NDArray
 from warmlane_workers.tasks.base import Plan
+from warmlane_workers.tasks.params import Kind, whole
 from warmlane_workers.tasks.pipeline import PipelineTask
 
 #: What FFmpeg may take a row for: no play list, which names other files.
@@ -28,12 +29,8 @@ class VideoClassification(PipelineTask):
 
     allowed = frozenset({"top_k", "num_frames", "frame_sampling_rate", "function_to_apply"})
 
-    def plan(self, params: Mapping[str, Any]) -> Plan:
-        for name in ("top_k", "num_frames", "frame_sampling_rate"):
-            value = params.get(name, 1)
-            if type(value) is not int or not 1 <= value <= _MAX_FRAMES:
-                raise InvalidParams(f"params.{name}: a whole number from 1 to {_MAX_FRAMES}", field=f"params.{name}")
-        return super().plan(params)
+    def kind_of(self, name: str) -> Kind | None:
+        return whole(1, _MAX_FRAMES) if name in ("num_frames", "frame_sampling_rate") else super().kind_of(name)
 
     def read(self, row: Any, plan: Plan) -> Any:
         count = plan.prepare.get("num_frames") or self.model.config.num_frames

@@ -8,7 +8,7 @@ from typing import Any
 
 from warmlane.errors import SchemaError
 from warmlane_workers.tasks.base import Plan
-from warmlane_workers.tasks.labels import candidate_labels
+from warmlane_workers.tasks.labels import candidate_labels, check_template
 from warmlane_workers.tasks.text import TextTask
 
 _KEYS = frozenset({"sequences", "candidate_labels", "hypothesis_template"})
@@ -32,6 +32,8 @@ class ZeroShotClassification(TextTask):
         sequences = row["sequences"] if isinstance(row["sequences"], list) else [row["sequences"]]
         if not sequences or not all(isinstance(text, str) and text for text in sequences):
             raise SchemaError("sequences: a str that is not empty, or a list of such", field="inputs.sequences")
+        if row.get("hypothesis_template") is not None:
+            check_template(row["hypothesis_template"])
         return {
             **row,
             "sequences": sequences,
