@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
 from warmlane.results import Table, WarmModel
 from warmlane_workers import tasks
+from warmlane_workers.engine.asking import Asking
 from warmlane_workers.engine.batcher import Batcher, Lane, Row
 from warmlane_workers.engine.budget import Budgets
 from warmlane_workers.engine.cache import Room, WarmCache
@@ -21,9 +23,9 @@ from warmlane_workers.engine.conversations import Talks, read_job
 from warmlane_workers.engine.device import Device
 from warmlane_workers.engine.entry import Entry
 from warmlane_workers.engine.loader import Loaded, Loader, ModelKey
-from warmlane_workers.engine.reading import check_config, check_job, effective, read_row
+from warmlane_workers.engine.reading import check_config, check_job
 from warmlane_workers.engine.relief import relieved
-from warmlane_workers.engine.rows import POLICIES, Rows
+from warmlane_workers.engine.rows import POLICIES
 from warmlane_workers.engine.telling import listener
 from warmlane_workers.flavor.custom_code import check_worker, refuse_unasked
 from warmlane_workers.flavor.load import check_pipeline
@@ -32,7 +34,7 @@ from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import ModelStore
 from warmlane_workers.observer import UNSEEN, Observer
 from warmlane_workers.settings import CONVERSATION_TTL_S
-from warmlane_workers.tasks.base import Plan, Prepared, Task
+from warmlane_workers.tasks.base import Plan, Task
 from warmlane_workers.tasks.failures import assembled
 from warmlane_workers.tasks.raw import RawTask
 from warmlane_workers.tasks.reach import Reach
@@ -107,9 +109,9 @@ class Engine:
         trust = check_worker(job.trust_remote_code, self._trust_remote_code)
         key, artifact = self._find(job.model, job.dtype, prefer_warm=True)
         raw = job.output == "raw"
-        talks = None
+        opened = None
         if artifact.task == "conversational" and not raw:
-            job, talks = read_job(job), Talks(context, key.name, self._conversation_ttl_s)
+            job, opened = read_job(job), partial(Talks, context, key.name, self._conversation_ttl_s)
         if not raw:
             check_job(artifact, job)
         single = not isinstance(job.inputs, list | Table)
@@ -117,23 +119,23 @@ class Engine:
         with self._lease(key, artifact, context, trust=trust) as entry:
             task = self._raw(entry.value) if raw else self._task(entry.value)
             loaded = self._configs.get((key.name, key.version), {})
-            plan = task.plan(job.params if raw else effective(artifact, job.params, loaded))
 
-            def prepare(row: Any) -> list[Prepared]:
-                read = row if raw else read_row(artifact, job, row)
-                return task.prepare(talks.read(read) if talks else read, plan)
+            def submit(plan: Plan, parts: list[Row]) -> None:
+                self._batcher.submit(self._lane(key, entry.value, task, plan), parts)
 
-            policy = POLICIES[job.on_error](single, context)
-            lane = self._lane(key, entry.value, task, plan)
+            asking = Asking(job, artifact, task, loaded, context, submit, talks=opened)
+            plan = asking.plan()
             told = listener(job, task, plan, context)
-            waiting = Rows(rows, prepare, lambda outputs: task.finish(outputs, plan), policy, context, told)
+            policy = asking.judged(rows, POLICIES[job.on_error](single, context))
+            talks = opened() if opened else None
+            waiting = asking.rows(rows, plan, policy, told, talks)
             began = time.monotonic()
 
-            def submit(parts: list[Row]) -> None:
+            def prepared(parts: list[Row]) -> None:
                 self._observer.prepared(key.name, time.monotonic() - began)
-                self._batcher.submit(lane, parts)
+                submit(plan, parts)
 
-            answers = waiting.run(submit)
+            answers = waiting.run(prepared)
             if talks:
                 talks.keep(rows, answers, policy)
             context.truncated = waiting.truncated

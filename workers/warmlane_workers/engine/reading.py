@@ -65,10 +65,13 @@ def check_config(artifact: Artifact, config: Mapping[str, Any], task: Task) -> N
     try:
         task.plan({**effective(artifact, {}, {}), **config})
     except InvalidParams as exc:
-        field = str(exc.details.get("field", "params")).replace("params", "model_config", 1)
-        raise InvalidParams(
-            exc.message.replace("params", "model_config", 1), **{**exc.details, "field": field}
-        ) from exc
+        raise of_config(exc) from exc
+
+
+def of_config(error: InvalidParams) -> InvalidParams:
+    """What is wrong with a parameter, said of the model's configuration, whence it came."""
+    field = str(error.details.get("field", "params")).replace("params", "model_config", 1)
+    return InvalidParams(error.message.replace("params", "model_config", 1), **{**error.details, "field": field})
 
 
 def check_job(artifact: Artifact, job: PredictJob) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from warmlane.errors import WarmlaneError
+from warmlane.errors import InvalidParams, WarmlaneError
 from warmlane_workers.engine.batcher import RANKS, Row
 from warmlane_workers.engine.telling import Silent
 from warmlane_workers.lifecycle import JobContext, unforeseen
@@ -26,7 +26,7 @@ def fail_job(single: bool, context: JobContext) -> OnError:
     """The first row that fails ends its job with an error that names the row."""
 
     def on_error(index: int, error: Exception) -> Failed:
-        if single:
+        if single or isinstance(error, InvalidParams):  # which concern all rows
             raise error
         if isinstance(error, WarmlaneError):
             raise in_place(error, index) from error
@@ -40,7 +40,7 @@ def fail_row(single: bool, context: JobContext) -> OnError:
 
     def on_error(index: int, error: Exception) -> Failed:
         known = error if isinstance(error, WarmlaneError) else unforeseen(error, context.job_id)
-        return Failed(known if single else in_place(known, index))
+        return Failed(known if single or isinstance(known, InvalidParams) else in_place(known, index))
 
     return on_error
 

@@ -157,7 +157,12 @@ def listener(job: PredictJob, task: Task, plan: Plan, context: JobContext) -> Si
         UnsupportedTask: it wants to be told a text that there is not.
     """
     if not job.stream:
-        return Silent(Watch() if isinstance(task, WritingTask) else None)
+        return unheard(task)
     if not isinstance(task, WritingTask):
         raise UnsupportedTask("stream: this model's task writes no text piece by piece; leave `stream` out")
     return Telling(task, plan, job.output, context)
+
+
+def unheard(task: Task) -> Silent:
+    """How to wait for rows of whose answer nothing is told before its end."""
+    return Silent(Watch() if isinstance(task, WritingTask) else None)

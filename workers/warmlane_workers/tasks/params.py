@@ -157,6 +157,7 @@ KINDS: Mapping[str, Kind] = {
     "continue_final_message": FLAG,
     "stop_sequence": TEXT,
     # pictures
+    "subtask": one_of("panoptic", "instance", "semantic"),
     "mask_threshold": number(),
     "overlap_mask_area_threshold": number(),
     "pool": FLAG,
