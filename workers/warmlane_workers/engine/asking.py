@@ -16,7 +16,7 @@ from warmlane.errors import InvalidParams, JobCancelled, JobExpired, SchemaError
 from warmlane.jobs import PredictJob
 from warmlane_workers.engine.batcher import Row
 from warmlane_workers.engine.conversations import Talks
-from warmlane_workers.engine.reading import effective, of_config, read_row
+from warmlane_workers.engine.reading import effective, read_row
 from warmlane_workers.engine.rows import OnError, Rows, fail_job
 from warmlane_workers.engine.telling import Silent, unheard
 from warmlane_workers.flavor.memory import is_exhausted
@@ -24,6 +24,7 @@ from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.tasks.base import Plan, Prepared, Task
 from warmlane_workers.tasks.failures import Failed
+from warmlane_workers.tasks.params import of_config
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class Asking:
         for params, blame in self._fewer():
             if self._answered(row, params):
                 logger.info("params fail rows: %s", type(error).__name__, extra={"action": "params_blamed"})
-                blamed = blame(type(error).__name__)
+                blamed = blame(type(error.__cause__ or error).__name__)
                 blamed.__cause__ = error
                 return blamed
         return None

@@ -11,6 +11,7 @@ from warmlane.signature import check_inputs, check_params, check_row
 from warmlane_workers import tasks
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.tasks.base import Task
+from warmlane_workers.tasks.params import of_config
 from warmlane_workers.tasks.trimming import split
 
 
@@ -66,12 +67,6 @@ def check_config(artifact: Artifact, config: Mapping[str, Any], task: Task) -> N
         task.plan({**effective(artifact, {}, {}), **config})
     except InvalidParams as exc:
         raise of_config(exc) from exc
-
-
-def of_config(error: InvalidParams) -> InvalidParams:
-    """What is wrong with a parameter, said of the model's configuration, whence it came."""
-    field = str(error.details.get("field", "params")).replace("params", "model_config", 1)
-    return InvalidParams(error.message.replace("params", "model_config", 1), **{**error.details, "field": field})
 
 
 def check_job(artifact: Artifact, job: PredictJob) -> None:

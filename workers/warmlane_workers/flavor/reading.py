@@ -134,10 +134,15 @@ def skeleton(directory: Path, model_type: str, task: str, **settings: Any) -> An
     Raises:
         SourceError: it makes none.
     """
-    with translated("the model", SourceError), _BUILDING:
+    with translated("the model", SourceError):
         config = transformers.AutoConfig.from_pretrained(directory, **settings)
-        with torch.device("meta"):
-            return _class(model_type, task)._from_config(config)
+        return hollow(_class(model_type, task), config)
+
+
+def hollow(kind: Any, config: Any) -> Any:
+    """A model of a class, without memory for its weights."""
+    with _BUILDING, torch.device("meta"):
+        return kind._from_config(config)
 
 
 def _class(model_type: str, task: str) -> Any:

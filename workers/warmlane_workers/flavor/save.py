@@ -19,7 +19,7 @@ from warmlane.jobs import split_example
 from warmlane.model import dtype_name
 from warmlane.saving import PROMPT_TEMPLATE, check_options, check_prompt_template
 from warmlane.signature import check_signature, default_signature
-from warmlane_workers.flavor import examples, hub, papers, requirements, signatures
+from warmlane_workers.flavor import configured, examples, hub, papers, requirements, signatures
 from warmlane_workers.flavor.code_paths import gather_code
 from warmlane_workers.flavor.components import in_memory, read_components
 from warmlane_workers.flavor.describe import Wishes, describe
@@ -105,6 +105,7 @@ def save_model(
 
     Raises:
         SaveRefused, SourceError, UnsupportedTask, CustomCodeRefused: before anything is written.
+        InvalidParams: so is a `model_config` by which every predict would fail.
         HubUnavailable: the hub does not answer.
         StoreError: the disk is full; what was written is removed.
     """
@@ -156,6 +157,7 @@ def save_model(
         code=code,
         example=None if example is None else examples.render(example, example_params),
     )
+    configured.check(model_config or {}, parts, components, artifact)
     artifact = replace(
         artifact,
         signature=_signature(

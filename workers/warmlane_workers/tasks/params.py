@@ -205,6 +205,12 @@ _GENERATION: Mapping[str, Kind] = {
     "remove_invalid_values": FLAG,
     "renormalize_logits": FLAG,
     "low_memory": FLAG,
+    "use_mtp": FLAG,
+    "output_attentions": FLAG,
+    "output_hidden_states": FLAG,
+    "output_logits": FLAG,
+    "output_scores": FLAG,
+    "penalty_alpha": number(0, 1),
     "length_penalty": number(),
     "guidance_scale": number(),
     "diversity_penalty": number(),
@@ -239,6 +245,12 @@ def generation_kind(name: str, vocabulary: int | None) -> Kind | None:
         return token_ids(vocabulary, several=True)
     if name in ("suppress_tokens", "begin_suppress_tokens"):
         return token_ids(vocabulary, several=True, lone=False)
+    if name == "bad_words_ids":
+        words = token_ids(vocabulary, several=True, lone=False)
+        return Kind(
+            f"a list of words, each {words.text}",
+            lambda value: isinstance(value, list) and bool(value) and all(map(words.fits, value)),
+        )
     return _GENERATION.get(name)
 
 
@@ -255,3 +267,9 @@ def check(params: Mapping[str, Any], kind_of: Callable[[str], Kind | None]) -> N
         known = kind_of(name)
         if known is not None and value is not None and not known.fits(value):
             raise InvalidParams(f"params.{name}: {known.text}", field=f"params.{name}")
+
+
+def of_config(error: InvalidParams) -> InvalidParams:
+    """What is wrong with a parameter, said of the model's configuration, whence it came."""
+    field = str(error.details.get("field", "params")).replace("params", "model_config", 1)
+    return InvalidParams(error.message.replace("params", "model_config", 1), **{**error.details, "field": field})

@@ -175,7 +175,8 @@ class PipelineTask(Task):
         return True
 
     def _allowed_text(self) -> str:
-        return f"allowed are {', '.join(sorted(self.parameters()))}"
+        names = ", ".join(sorted(self.parameters()))
+        return f"allowed are {names}" if names else "the task takes none"
 
     def read(self, row: Any, plan: Plan) -> Any:
         """A row as the pipeline takes it.
