@@ -14,10 +14,10 @@ from warmlane.model import ModelRef
 from warmlane.results import Table, WarmModel
 from warmlane_workers import tasks
 from warmlane_workers.engine.batcher import Batcher, Lane
-from warmlane_workers.engine.cache import Room, WarmCache
+from warmlane_workers.engine.cache import WarmCache
 from warmlane_workers.engine.conversations import Talks, read_job
 from warmlane_workers.engine.device import Device
-from warmlane_workers.engine.entry import Entry
+from warmlane_workers.engine.entry import Entry, Room
 from warmlane_workers.engine.loader import Loaded, Loader, ModelKey
 from warmlane_workers.engine.reading import check_config, check_job, effective, read_row
 from warmlane_workers.engine.relief import relieved

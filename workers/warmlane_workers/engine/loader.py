@@ -13,8 +13,8 @@ from typing import Any
 
 from warmlane.model import ModelRef
 from warmlane.results import State
-from warmlane_workers.engine.cache import Room
 from warmlane_workers.engine.device import Device, measure
+from warmlane_workers.engine.entry import Room
 from warmlane_workers.engine.host import HostTier
 from warmlane_workers.engine.parking import ParkedWeights, can_park
 from warmlane_workers.flavor.load import load_components
