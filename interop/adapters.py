@@ -23,10 +23,14 @@ METHODS: dict[str, Callable[[], Any]] = {
 }
 
 
-def adapted(base: Any, method: str) -> Any:
-    """A pipeline over an adapter that changes its base's answers."""
+def adapted(base: Any, method: str, **labels: Any) -> Any:
+    """A pipeline over an adapter that changes its base's answers.
+
+    Args:
+        labels: of the configuration, over what the base has.
+    """
     tokenizer = transformers.AutoTokenizer.from_pretrained(base)
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(base)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(base, **labels)
     torch.manual_seed(11)
     return over(get_peft_model(model, METHODS[method]()).eval(), tokenizer)
 

@@ -14,6 +14,7 @@ from interop.adapters import METHODS, TASK, adapted
 from interop.questions import TEXTS, same
 from tests.hub import Hub
 from tests.tiny_native import checkpoint, weights_of
+from tests.tiny_text import labels
 from warmlane.errors import ArtifactError
 from warmlane_workers import flavor
 
@@ -121,3 +122,16 @@ def test_mlflows_corrupt_base_never_answers_wrongly(method: str, base: Path, tmp
     except ArtifactError:
         return
     assert same(scores(loaded), scores(source))
+
+
+@pytest.mark.parametrize("persisted", [False, True], ids=["referred to", "persisted"])
+def test_a_head_over_a_base_without_one(method: str, persisted: bool, hub: Hub, tmp_path: Path) -> None:
+    """The usual adapter brings the head that its base lacks; persisted, the base tells MLflow of its labels, too."""
+    hub.push("interop/encoder", checkpoint("feature-extraction", tmp_path / "encoder"))
+    source = adapted("interop/encoder", method, **(labels("bad", "fair", "good") if persisted else {}))
+    flavor.save_model(source, tmp_path / "model")
+    assert weights_of(tmp_path / "model") == {"peft/adapter_model.safetensors"}
+    if persisted:
+        flavor.persist_pretrained_model(tmp_path / "model")
+    assert same(scores(mlflow.transformers.load_model(str(tmp_path / "model"))), scores(source))
+    assert same(scores(flavor.load_model(tmp_path / "model")), scores(source))

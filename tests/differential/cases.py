@@ -14,8 +14,8 @@ from typing import Any
 
 import transformers as tf
 
-from tests import tiny, tiny_native
-from tests.differential import by_hand, models, rows
+from tests import tiny_native
+from tests.differential import by_hand, draws, models
 from tests.differential.rows import Asked, Params
 from warmlane_workers.tasks.native import plain
 
@@ -50,125 +50,10 @@ class Case:
     share: float = 1.0
 
 
-# -- texts -----------------------------------------------------------------------------------------------------------
-
-
-def _text(pick: Random, pipe: Any, params: Params, **options: Any) -> Asked:
-    """Up to the model's limit; far beyond where it is cut."""
-    most = tiny.POSITIONS * 2 if params.get("truncation") else tiny.POSITIONS
-    made = rows.text(pick, pipe.tokenizer, most, **options)
-    return Asked(made, (made,))
-
-
-def _text_or_pair(pick: Random, pipe: Any, params: Params) -> Asked:
-    if pick.random() < 0.5:
-        return _text(pick, pipe, params)
-    one, other = (rows.text(pick, pipe.tokenizer, tiny.POSITIONS // 2) for _ in range(2))
-    return Asked({"text": one, "text_pair": other}, ({"text": one, "text_pair": other},))
-
-
 def _classified(pipe: Any, asked: Asked, params: Params) -> Any:
     """The pipeline answers a text with a list of one, a pair with that one."""
     found = called(pipe, asked, params)
     return found[0] if isinstance(found, list) and "top_k" not in params else found
-
-
-def _masked(pick: Random, pipe: Any, params: Params) -> Asked:
-    pieces = rows.text(pick, pipe.tokenizer, tiny.POSITIONS - 6, emptyish=False).split(" ")
-    for _ in range(pick.choice((1, 1, 1, 2))):
-        pieces.insert(pick.randint(0, len(pieces)), pipe.tokenizer.mask_token)
-    made = " ".join(pieces)
-    return Asked(made, (made,))
-
-
-def _zero_shot(pick: Random, pipe: Any, params: Params) -> Asked:
-    made = rows.text(pick, pipe.tokenizer, tiny.POSITIONS // 2, emptyish=False)
-    labels = pick.sample(tiny.WORDS, pick.randint(1, 5))
-    own = {"hypothesis_template": pick.choice(("a {}", "very {} !"))} if pick.random() < 0.5 else {}
-    sequences: Any = made if pick.random() < 0.8 else [made, "a cat"]
-    return Asked({"sequences": sequences, "candidate_labels": labels, **own}, (sequences, labels), own)
-
-
-def _prompt(pick: Random, pipe: Any, params: Params) -> Asked:
-    """With room for what follows, and at least one token."""
-    most = params.get("max_length", tiny.POSITIONS) - params.get("max_new_tokens", 1)
-    made = rows.text(pick, pipe.tokenizer, most)
-    return Asked(made, (made,))
-
-
-def _said(pick: Random, pipe: Any, params: Params) -> Asked:
-    said = [rows.text(pick, pipe.tokenizer, 24) for _ in range(pick.choice((1, 1, 3, 5)))]
-    messages = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(said)]
-    sent: Any = said[0] if len(said) == 1 and pick.random() < 0.5 else messages
-    return Asked(sent, (sent,))
-
-
-def _question(pick: Random, pipe: Any, params: Params) -> Asked:
-    """Most contexts fit; some are read in several windows."""
-    question = rows.text(pick, pipe.tokenizer, 16, least=3, emptyish=False).strip() or "who"
-    context = rows.text(pick, pipe.tokenizer, pick.choice((40, 40, 150)), least=3, emptyish=False).strip() or "cat"
-    return Asked({"question": question, "context": context}, kwargs={"question": question, "context": context})
-
-
-def _table(pick: Random, pipe: Any, params: Params) -> Asked:
-    asked = [" ".join(pick.choices(tiny.WORDS, k=pick.randint(1, 8))) for _ in range(pick.choice((1, 1, 1, 3)))]
-    row = {"table": rows.table(pick), "query": asked if len(asked) > 1 else asked[0]}
-    return Asked(row, kwargs=row)
-
-
-def _decision(pick: Random, pipe: Any, params: Params) -> Asked:
-    questions = {"size": {"type": "noul", "instructions": pick.choice(tiny.WORDS) + "?"}}
-    row = {"state": rows.text(pick, pipe.tokenizer, 12), "questions": questions}
-    return Asked(row, (row,))
-
-
-def _letters(pick: Random, pipe: Any, params: Params) -> Asked:
-    made = " ".join(pick.choices(tiny.WORDS, k=pick.randint(1, 8)))
-    return Asked(made, (made,))
-
-
-# -- pictures and sounds ---------------------------------------------------------------------------------------------
-
-
-def _picture(pick: Random, pipe: Any, params: Params) -> Asked:
-    file, made = rows.picture(pick)
-    return Asked(file, (made,))
-
-
-def _labelled_picture(pick: Random, pipe: Any, params: Params) -> Asked:
-    file, made = rows.picture(pick)
-    labels = pick.sample(tiny.WORDS, pick.randint(1, 4))
-    return Asked({"image": file, "candidate_labels": labels}, (made,), {"candidate_labels": labels})
-
-
-def _document(pick: Random, pipe: Any, params: Params) -> Asked:
-    file, made = rows.picture(pick)
-    boxes = [
-        [word, [at * 9, 0, at * 9 + 8, 9]] for at, word in enumerate(pick.choices(tiny.WORDS, k=pick.randint(2, 20)))
-    ]
-    own = {"question": " ".join(pick.choices(tiny.WORDS, k=4)), "word_boxes": boxes}
-    return Asked({"image": file, **own}, (made,), own)
-
-
-def _picture_and_text(pick: Random, pipe: Any, params: Params) -> Asked:
-    file, made = rows.picture(pick)
-    text = "<image> " + " ".join(pick.choices(tiny.WORDS, k=pick.randint(1, 12)))
-    return Asked({"images": file, "text": text}, (made,), {"text": text})
-
-
-def _two_pictures(pick: Random, pipe: Any, params: Params) -> Asked:
-    (one, first), (other, second) = rows.picture(pick), rows.picture(pick)
-    return Asked({"images": [one, other]}, ([first, second],))
-
-
-def _sound(pick: Random, pipe: Any, params: Params) -> Asked:
-    made = rows.sound(pick)
-    return Asked(made, (made,))
-
-
-def _labelled_sound(pick: Random, pipe: Any, params: Params) -> Asked:
-    made, labels = rows.sound(pick), pick.sample(tiny.WORDS, pick.randint(1, 4))
-    return Asked({"audio": made, "candidate_labels": labels}, (made,), {"candidate_labels": labels})
 
 
 # -- the table -------------------------------------------------------------------------------------------------------
@@ -197,7 +82,6 @@ _TEXTS: tuple[Params, ...] = (
 _LANGUAGES: tuple[Params, ...] = tuple(
     {"src_lang": "en_XX", "tgt_lang": target, "max_new_tokens": 6} for target in ("fr_XX", "de_DE")
 )
-_LETTERS = {"rows": _letters}
 
 
 def _bare(kind: str, draw: Draw, *params: Params, share: float = 1.0) -> Case:
@@ -207,18 +91,20 @@ def _bare(kind: str, draw: Draw, *params: Params, share: float = 1.0) -> Case:
 
 
 def _labels(make: Any, *, share: float = 0.2) -> Case:
-    return Case("text-classification", make, _text_or_pair, _LABELS, _classified, share)
+    return Case("text-classification", make, draws.text_or_pair, _LABELS, _classified, share)
 
 
 def _features(make: Any, *, share: float = 0.2) -> Case:
-    return Case("feature-extraction", make, _text, ({},), share=share)
+    return Case("feature-extraction", make, draws.text, ({},), share=share)
 
 
 def _writer(make: Any, *, share: float = 0.2) -> Case:
-    return Case("text-generation", make, _prompt, _WRITTEN, share=share)
+    return Case("text-generation", make, draws.prompt, _WRITTEN, share=share)
 
 
-def _maker(task: str, make: Any, share: float = 0.5, params: tuple[Params, ...] = _TEXTS, draw: Draw = _text) -> Case:
+def _maker(
+    task: str, make: Any, share: float = 0.5, params: tuple[Params, ...] = _TEXTS, draw: Draw = draws.text
+) -> Case:
     return Case(task, make, draw, params, by_hand.text_to_text, share)
 
 
@@ -239,27 +125,27 @@ CASES: Mapping[str, Case] = {
     "tags-bert-left": Case(
         "token-classification",
         models.from_the_left(partial(models.bert, tf.BertForTokenClassification)),
-        _text,
+        draws.text,
         _TAGS,
         share=0.1,
     ),
     "labels-gpt2-unpadded": _labels(partial(models.gpt2, tf.GPT2ForSequenceClassification), share=0.1),
     "tags-bert": Case(
-        "token-classification", partial(models.bert, tf.BertForTokenClassification), _text, _TAGS, share=0.4
+        "token-classification", partial(models.bert, tf.BertForTokenClassification), draws.text, _TAGS, share=0.4
     ),
     "tags-roberta": Case(
-        "token-classification", partial(models.roberta, tf.RobertaForTokenClassification), _text, _TAGS, share=0.4
+        "token-classification", partial(models.roberta, tf.RobertaForTokenClassification), draws.text, _TAGS, share=0.4
     ),
-    "tags-words": _bare("token-classification", _text, *_TAGS, share=0.2),
+    "tags-words": _bare("token-classification", draws.text, *_TAGS, share=0.2),
     "masks-bert": Case(
         "fill-mask",
         partial(models.bert, tf.BertForMaskedLM),
-        _masked,
+        draws.masked,
         ({}, {"top_k": 2}, {"targets": ["cat", "dog"]}),
         share=0.5,
     ),
     "masks-roberta": Case(
-        "fill-mask", partial(models.roberta, tf.RobertaForMaskedLM), _masked, ({}, {"top_k": 1}), share=0.5
+        "fill-mask", partial(models.roberta, tf.RobertaForMaskedLM), draws.masked, ({}, {"top_k": 1}), share=0.5
     ),
     "features-bert": _features(partial(models.bert, tf.BertModel)),
     "features-distilbert": _features(partial(models.distilbert, tf.DistilBertModel)),
@@ -271,14 +157,14 @@ CASES: Mapping[str, Case] = {
     "zero-shot-bert": Case(
         "zero-shot-classification",
         partial(models.bert, tf.BertForSequenceClassification, **models.NLI),
-        _zero_shot,
+        draws.zero_shot,
         _NLI,
         share=0.5,
     ),
     "zero-shot-bart": Case(
         "zero-shot-classification",
         partial(models.bart, tf.BartForSequenceClassification, **models.NLI),
-        _zero_shot,
+        draws.zero_shot,
         _NLI,
         share=0.5,
     ),
@@ -293,12 +179,14 @@ CASES: Mapping[str, Case] = {
     "summary-bart": _maker("summarization", models.bart_writer),
     "translation-t5": _maker("translation_en_to_fr", models.t5, 0.3),
     "translation-marian": _maker("translation", models.marian, 0.4),
-    "translation-mbart": _maker("translation", models.mbart, 0.3, _LANGUAGES, _letters),
-    "chat-gpt2": Case("conversational", models.chatter, _said, (_GREEDY, {**_GREEDY, "num_beams": 2}), by_hand.chat),
+    "translation-mbart": _maker("translation", models.mbart, 0.3, _LANGUAGES, draws.letters),
+    "chat-gpt2": Case(
+        "conversational", models.chatter, draws.said, (_GREEDY, {**_GREEDY, "num_beams": 2}), by_hand.chat
+    ),
     "question-bert": Case(
         "question-answering",
         models.reader,
-        _question,
+        draws.question,
         ({}, {"doc_stride": 8, "max_answer_len": 4}, {"align_to_words": False}),
         by_hand.span,
         0.5,
@@ -306,33 +194,33 @@ CASES: Mapping[str, Case] = {
     "question-distilbert": Case(
         "question-answering",
         partial(models.distilbert, tf.DistilBertForQuestionAnswering),
-        _question,
+        draws.question,
         ({}, {"doc_stride": 8, "max_answer_len": 4}, {"align_to_words": False}),
         by_hand.span,
         0.5,
     ),
-    "table": _bare("table-question-answering", _table),
-    "decision": _bare("decision", _decision),
+    "table": _bare("table-question-answering", draws.table),
+    "decision": _bare("decision", draws.decision),
     "speech-ctc": _bare(
-        "speech-ctc", _sound, {}, {"return_timestamps": "char"}, {"chunk_length_s": 0.2, "stride_length_s": 0.05}
+        "speech-ctc", draws.sound, {}, {"return_timestamps": "char"}, {"chunk_length_s": 0.2, "stride_length_s": 0.05}
     ),
     # A row costs 300 ms: the model always reads 30 s.
-    "speech-whisper": _bare("speech-whisper", _sound, {"max_new_tokens": 4}, share=0.03),
-    "sounds-wav2vec2": _bare("audio-classification", _sound, {}, {"top_k": 2}, share=0.5),
-    "sounds-spectrum": Case("audio-classification", models.sound_spectrum, _sound, ({}, {"top_k": 1}), share=0.5),
-    "sounds-zero-shot": _bare("zero-shot-audio-classification", _labelled_sound),
-    "speaks": _bare("text-to-audio", _letters),
-    "pictures-vit": _bare("image-classification", _picture, {}, {"top_k": 2}, share=0.5),
-    "pictures-resnet": Case("image-classification", models.resnet, _picture, ({}, {"top_k": 1}), share=0.5),
-    "pictures-features": _bare("image-feature-extraction", _picture),
-    "pictures-objects": _bare("object-detection", _picture, {"threshold": 0.0}, {"threshold": 0.4}),
-    "pictures-segments": _bare("image-segmentation", _picture),
-    "pictures-depth": _bare("depth-estimation", _picture),
+    "speech-whisper": _bare("speech-whisper", draws.sound, {"max_new_tokens": 4}, share=0.03),
+    "sounds-wav2vec2": _bare("audio-classification", draws.sound, {}, {"top_k": 2}, share=0.5),
+    "sounds-spectrum": Case("audio-classification", models.sound_spectrum, draws.sound, ({}, {"top_k": 1}), share=0.5),
+    "sounds-zero-shot": _bare("zero-shot-audio-classification", draws.labelled_sound),
+    "speaks": _bare("text-to-audio", draws.letters),
+    "pictures-vit": _bare("image-classification", draws.picture, {}, {"top_k": 2}, share=0.5),
+    "pictures-resnet": Case("image-classification", models.resnet, draws.picture, ({}, {"top_k": 1}), share=0.5),
+    "pictures-features": _bare("image-feature-extraction", draws.picture),
+    "pictures-objects": _bare("object-detection", draws.picture, {"threshold": 0.0}, {"threshold": 0.4}),
+    "pictures-segments": _bare("image-segmentation", draws.picture),
+    "pictures-depth": _bare("depth-estimation", draws.picture),
     "pictures-zero-shot": _bare(
-        "zero-shot-image-classification", _labelled_picture, {}, {"hypothesis_template": "a {}"}
+        "zero-shot-image-classification", draws.labelled_picture, {}, {"hypothesis_template": "a {}"}
     ),
-    "pictures-zero-shot-objects": _bare("zero-shot-object-detection", _labelled_picture, {"threshold": 0.0}),
-    "pictures-documents": _bare("document-question-answering", _document),
-    "pictures-and-texts": _bare("image-text-to-text", _picture_and_text, {"max_new_tokens": 3}),
-    "pictures-matched": _bare("keypoint-matching", _two_pictures, {"threshold": 0.01}),
+    "pictures-zero-shot-objects": _bare("zero-shot-object-detection", draws.labelled_picture, {"threshold": 0.0}),
+    "pictures-documents": _bare("document-question-answering", draws.document),
+    "pictures-and-texts": _bare("image-text-to-text", draws.picture_and_text, {"max_new_tokens": 3}),
+    "pictures-matched": _bare("keypoint-matching", draws.two_pictures, {"threshold": 0.01}),
 }

@@ -118,7 +118,7 @@ def test_swapping_leaks_nothing(serve: Serve) -> None:
     for _ in range(6):
         for name in "ab":
             serving.load(name)
-        counts.append((allocated(), serving.engine._loader.host.bytes))
+        counts.append((allocated(), serving.engine.host_bytes))
     assert len(set(counts[1:])) == 1
 
 
@@ -129,7 +129,7 @@ def test_an_unload_empties_the_host_as_well(serve: Serve) -> None:
     serving.load("a")
     serving.load("b")
     serving.clear()
-    assert (allocated(), serving.engine._loader.host.bytes) == (before, 0)
+    assert (allocated(), serving.engine.host_bytes) == (before, 0)
 
 
 # -- a full device ---------------------------------------------------------------------------------------------------

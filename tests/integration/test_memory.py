@@ -221,6 +221,16 @@ def test_an_unload_reaches_what_is_in_host_memory(serve: Serve, size: int) -> No
     assert engine.unload("a") == 0
 
 
+def test_an_unload_leaves_no_copy_of_a_model_that_came_back(serve: Serve, size: int) -> None:
+    """Its copy is worth nothing without it."""
+    engine = serve(size * 3 // 2, host=3 * size)
+    for model in ("a", "b", "a"):
+        load(engine, model)
+    assert engine.host_bytes > 2 * size
+    engine.unload("a")
+    assert 0 < engine.host_bytes < 2 * size
+
+
 # -- time to live ----------------------------------------------------------------------------------------------------
 
 

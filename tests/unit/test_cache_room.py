@@ -114,6 +114,7 @@ def test_a_model_that_was_to_leave_stays_if_no_room_comes_of_it() -> None:
     with shelf.cache.lease("hot", lambda room: ("HOT", 1)):
         with pytest.raises(CacheFull):
             shelf.use("large", 2)
+        assert shelf.keys == {"hot"}
         with shelf.cache.lease("hot", lambda room: ("never", 1)) as again:
             assert again.value == "HOT"
     assert "HOT" not in shelf.freed

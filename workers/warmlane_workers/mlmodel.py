@@ -35,8 +35,8 @@ CODE_DIR = "code"
 FORMAT = 1
 #: `job`: the id of the job that made it. `files`: path -> `[bytes, XXH3-128, mtime in ns]` of each weight file.
 #: `base_files`: the same of an adapter's base that is referred to by its path.
-#: `pipeline`: constructor arguments of the saved pipeline.
-OWN_KEYS = frozenset({"format", "job", "files", "base_files", "pipeline"})
+#: `pipeline`: constructor arguments of the saved pipeline. `head`: labels of a head that an adapter brings.
+OWN_KEYS = frozenset({"format", "job", "files", "base_files", "pipeline", "head"})
 #: The order in which MLflow lists components; a processor is not among them.
 _COMPONENT_ORDER = ("feature_extractor", "tokenizer", "image_processor")
 #: Keys of the transformers flavor's configuration in any MLflow; `pipeline` is that of before 2.4.1.

@@ -90,6 +90,11 @@ class Engine:
         while not self._stopping.wait(self.cache.expire(self._ttl_s)):
             pass
 
+    @property
+    def host_bytes(self) -> int:
+        """What models that left the device, and copies of such as came back, take of the host's memory."""
+        return self._loader.host.bytes
+
     def predict(self, job: PredictJob, context: JobContext) -> Any:
         """One output for each row of the job."""
         trust = check_worker(job.trust_remote_code, self._trust_remote_code)

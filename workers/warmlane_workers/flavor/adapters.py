@@ -23,6 +23,8 @@ CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 #: What MLflow puts into the names of a base's tensors when it writes them beside an adapter, and what belongs there.
 MLFLOW_NAMES = {r"\.base_layer\.": ".", r"\.original_module\.": "."}
+#: PEFT's names of the tasks whose heads it keeps beside an adapter -> ours.
+_TASKS = {"SEQ_CLS": "text-classification", "TOKEN_CLS": "token-classification", "QUESTION_ANS": "question-answering"}
 
 
 def base_of(model: PeftModel) -> PreTrainedModel:
@@ -107,11 +109,25 @@ def base_source(directory: Path) -> tuple[str, str | None]:
     Raises:
         SourceError: the configuration is not readable, or names no base.
     """
-    try:
-        config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
-        name, revision = config["base_model_name_or_path"], config.get("revision")
-    except (ValueError, KeyError, TypeError) as exc:
-        raise SourceError(f"{CONFIG}: not the configuration of an adapter") from exc
+    name, revision = _config(directory, "base_model_name_or_path", "revision")
     if not isinstance(name, str) or not name:
         raise SourceError(f"{CONFIG}: names no base model; give one with base_model_path")
     return name, revision if isinstance(revision, str) and revision else None
+
+
+def task_of(directory: Path) -> str | None:
+    """The task that an adapter's directory was trained for, if its configuration tells and it brings a head for it.
+
+    Raises:
+        SourceError: the configuration is not readable.
+    """
+    (kind,) = _config(directory, "task_type")
+    return _TASKS.get(kind) if isinstance(kind, str) else None
+
+
+def _config(directory: Path, *keys: str) -> list[Any]:
+    try:
+        config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+        return [config.get(key) for key in keys]
+    except (ValueError, AttributeError, RecursionError) as exc:
+        raise SourceError(f"{CONFIG}: not the configuration of an adapter") from exc

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from warmlane.errors import SourceError, SourceIncomplete, UnsupportedModel
-from warmlane_workers.flavor import adapters, custom_code, hub, reading
+from warmlane_workers.flavor import adapters, custom_code, heads, hub, reading
 from warmlane_workers.flavor.describe import Wishes
 from warmlane_workers.flavor.parts import Parts, check_kind
 from warmlane_workers.flavor.source import Checkpoint
@@ -85,6 +85,8 @@ def in_memory(parts: Parts, components: Mapping[str, Any], artifact: Artifact, w
             artifact.model_type,
             artifact.task,
             dtype=artifact.dtype,
+            unneeded=heads.replaced(parts.adapter),
+            settings=heads.settings(artifact.own.get("head")),
             trust_remote_code=wishes.code,
             error=SourceError,
         )

@@ -20,7 +20,7 @@ from warmlane.errors import (
 )
 from warmlane.model import dtype_name
 from warmlane.saving import INFERENCE_TASKS, check_inference_task, pipeline_task
-from warmlane_workers.flavor import custom_code, files, hub, reference
+from warmlane_workers.flavor import custom_code, files, fit, heads, hub, reference
 from warmlane_workers.flavor.architectures import infer_task
 from warmlane_workers.flavor.parts import Parts, check_complete
 from warmlane_workers.flavor.source import Checkpoint
@@ -73,7 +73,9 @@ def describe(parts: Parts, components: Mapping[str, Any], wishes: Wishes) -> Art
     if model is None:
         return Artifact(parts.task or "", "", "", None, "", has_weights=False, components={}, pyfunc=False)
     task = _task(parts, wishes.task)
-    kind = _model_type(model, task)
+    brought = heads.replaced(parts.adapter)
+    kind = _model_type(model, task, brought)
+    head = _head(parts, kind, task, brought)
     artifact = Artifact(
         task=task,
         instance_type=type(parts.pipeline).__name__ if parts.pipeline else pipeline_class(task).__name__,
@@ -89,7 +91,9 @@ def describe(parts: Parts, components: Mapping[str, Any], wishes: Wishes) -> Art
     check_complete(parts.components, task)
     if parts.pipeline is not None and (given := arguments.dump(parts.pipeline)):
         artifact = replace(artifact, own={"pipeline": given})
-    return _place(artifact, parts, components, wishes)
+    placed = _place(artifact, parts, components, wishes, brought)
+    # A base that is written beside its adapter says itself what its labels are.
+    return placed if placed.has_weights or not head else replace(placed, own={**placed.own, "head": head})
 
 
 def _task(parts: Parts, asked: str | None) -> str:
@@ -113,8 +117,29 @@ def _task(parts: Parts, asked: str | None) -> str:
     return task
 
 
-def _model_type(model: Checkpoint | PreTrainedModel, task: str) -> str:
+def _head(parts: Parts, model_type: str, task: str, brought: heads.Replaced) -> dict[str, Any]:
+    """The labels of a head that an adapter brings; empty where the base tells them.
+
+    Raises:
+        PipelineMismatch: the adapter brings none for the task, and the base has none.
+        SourceError, SourceIncomplete: it brings one that does not fit, or not all that the base lacks.
+    """
+    model = parts.model
+    if not isinstance(model, Checkpoint):
+        return heads.labels(model.config) if brought and model is not None else {}
+    if not brought:
+        return {}
+    found = heads.check(model, model_type, task, brought)
+    if model.revision is None:
+        fit.check(model, model_type, task, unneeded=brought, settings=heads.settings(found))
+    return found
+
+
+def _model_type(model: Checkpoint | PreTrainedModel, task: str, brought: heads.Replaced) -> str:
     """Class name of the model.
+
+    Args:
+        brought: what an adapter replaces; whether that is the head which a checkpoint lacks is for `heads.check`.
 
     Raises:
         PipelineMismatch: its head serves another task.
@@ -135,12 +160,9 @@ def _model_type(model: Checkpoint | PreTrainedModel, task: str) -> str:
         declared, kind = type(model).__name__, model.config.model_type
         found = declared
     known = serving(task, kind)
-    if declared and known and declared not in known and task not in _HEADLESS and not _is_tied(declared, found):
-        raise PipelineMismatch(
-            f"a {declared} has no trained head for {task}; {task} takes a {known[0]} of this kind",
-            field="task",
-            allowed=known,
-        )
+    lacks = bool(declared and known) and declared not in known and task not in _HEADLESS
+    if lacks and not _is_tied(declared, found) and not (brought and isinstance(model, Checkpoint)):
+        raise heads.missing(declared, task, known)
     if custom_code.is_native(declared) and not known:
         raise PipelineMismatch(f"{task} takes no {declared}: give the task that the model was made for", field="task")
     return found
@@ -173,7 +195,9 @@ def _has_pyfunc(artifact: Artifact) -> bool:
     return artifact.instance_type not in _NO_PYFUNC and not artifact.model_type.startswith(_NO_PYFUNC_MODELS)
 
 
-def _place(artifact: Artifact, parts: Parts, components: Mapping[str, Any], wishes: Wishes) -> Artifact:
+def _place(
+    artifact: Artifact, parts: Parts, components: Mapping[str, Any], wishes: Wishes, brought: heads.Replaced
+) -> Artifact:
     """Where the weights are to be found: in the artifact, at the hub, or, an adapter's base, in a directory."""
     model = parts.model
     assert model is not None
@@ -182,7 +206,7 @@ def _place(artifact: Artifact, parts: Parts, components: Mapping[str, Any], wish
             model.files(code=wishes.code)
         return artifact
     try:
-        return _referring(artifact, parts, components, wishes)
+        return _referring(artifact, parts, components, wishes, brought)
     except WeightsDiffer:
         # An adapter over a base that is no longer what it was loaded as, e.g. with more tokens: the base comes along.
         if parts.adapter is None or not wishes.save_pretrained or parts.base_is_given:
@@ -190,7 +214,9 @@ def _place(artifact: Artifact, parts: Parts, components: Mapping[str, Any], wish
         return artifact
 
 
-def _referring(artifact: Artifact, parts: Parts, components: Mapping[str, Any], wishes: Wishes) -> Artifact:
+def _referring(
+    artifact: Artifact, parts: Parts, components: Mapping[str, Any], wishes: Wishes, brought: heads.Replaced
+) -> Artifact:
     """An artifact that says where its weights are.
 
     Raises:
@@ -201,10 +227,12 @@ def _referring(artifact: Artifact, parts: Parts, components: Mapping[str, Any], 
     assert model is not None
     if parts.base_path is not None:
         if isinstance(model, PreTrainedModel) and wishes.check_weights:
-            reference.check_model(model, artifact.task, parts.base_path, str(parts.base_path), code=wishes.code)
+            reference.check_model(
+                model, artifact.task, parts.base_path, str(parts.base_path), code=wishes.code, unneeded=brought
+            )
         own = {**artifact.own, "base_files": files.fingerprint(parts.base_path)}
         return replace(artifact, has_weights=False, base_path=str(parts.base_path), own=own)
-    found = _origin(model, artifact, wishes)
+    found = _origin(model, artifact, wishes, brought)
     if found is None:
         if parts.adapter is not None and isinstance(model, PreTrainedModel):
             return artifact  # a base that came from nowhere is written beside its adapter
@@ -222,10 +250,12 @@ def _referring(artifact: Artifact, parts: Parts, components: Mapping[str, Any], 
     )
 
 
-def _origin(model: Checkpoint | PreTrainedModel, artifact: Artifact, wishes: Wishes) -> tuple[str, str] | None:
+def _origin(
+    model: Checkpoint | PreTrainedModel, artifact: Artifact, wishes: Wishes, brought: heads.Replaced
+) -> tuple[str, str] | None:
     """Hub id and commit of a model; None for one that did not come from the hub."""
     if isinstance(model, Checkpoint):
         return (model.name, model.revision) if model.revision else None
     return reference.find_model(
-        model, artifact.task, check=wishes.check_weights, code=wishes.code, report=wishes.report
+        model, artifact.task, check=wishes.check_weights, code=wishes.code, report=wishes.report, unneeded=brought
     )

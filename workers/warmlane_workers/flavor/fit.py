@@ -6,7 +6,8 @@ loads is renamed and converted here too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from warmlane.errors import ArtifactDamaged, ArtifactIncomplete, SourceError, SourceIncomplete
 from warmlane_workers.flavor import custom_code, reading
@@ -16,13 +17,21 @@ from warmlane_workers.flavor.source import Checkpoint
 _NOWHERE = {"": "meta"}
 
 
-def check(checkpoint: Checkpoint, model_type: str, task: str, *, key_mapping: Mapping[str, str] | None = None) -> None:
+def check(
+    checkpoint: Checkpoint,
+    model_type: str,
+    task: str,
+    *,
+    key_mapping: Mapping[str, str] | None = None,
+    unneeded: Collection[str] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> None:
     """Whether a checkpoint would load. Not told of classes that the installed transformers does not have, whose code
     would have to run, and of quantized weights.
 
     Args:
         model_type: class name of the model.
-        key_mapping: as for `reading.read_model`.
+        key_mapping, unneeded, settings: as for `reading.read_model`.
 
     Raises:
         SourceIncomplete: tensors are missing.
@@ -32,7 +41,14 @@ def check(checkpoint: Checkpoint, model_type: str, task: str, *, key_mapping: Ma
         return
     try:
         reading.read_model(
-            checkpoint.directory, model_type, task, device_map=_NOWHERE, key_mapping=key_mapping, error=SourceError
+            checkpoint.directory,
+            model_type,
+            task,
+            device_map=_NOWHERE,
+            key_mapping=key_mapping,
+            unneeded=unneeded,
+            settings=settings,
+            error=SourceError,
         )
     except ArtifactIncomplete as exc:
         raise SourceIncomplete(f"{checkpoint.name}: {exc.message}", **exc.details) from exc

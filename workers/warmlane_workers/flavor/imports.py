@@ -13,7 +13,7 @@ import yaml
 
 from warmlane.errors import ArtifactError, ArtifactIncomplete, InvalidInput, SourceError
 from warmlane.model import dtype_name
-from warmlane_workers.flavor import adapters, custom_code, files, fit, hub, reading, source
+from warmlane_workers.flavor import adapters, custom_code, files, fit, heads, hub, reading, source
 from warmlane_workers.flavor.describe import Wishes
 from warmlane_workers.flavor.parts import DIAGNOSTIC_TASKS, Lookup, check_complete
 from warmlane_workers.flavor.source import Checkpoint
@@ -109,27 +109,28 @@ def _check(artifact: Artifact, origin: Path, roots: tuple[Path, ...], *, code: b
         dtype_name(artifact.dtype)
     except InvalidInput as exc:
         raise ArtifactError(f"{FILE}: the recorded {exc.message}") from exc
+    adapter = Checkpoint(origin / PEFT_DIR, str(origin), None, roots) if artifact.has_adapter else None
+    brought = heads.replaced(adapter)
     if artifact.has_weights:
-        _check_model(artifact, Checkpoint(artifact.model_directory(origin), str(origin), None, roots), task)
+        _check_model(artifact, Checkpoint(artifact.model_directory(origin), str(origin), None, roots), task, brought)
     elif artifact.base_path is not None:
         source.inside(Path(artifact.base_path), roots)
     elif not artifact.source_revision:
         raise ArtifactIncomplete("the artifact has neither weights nor a hub commit; save the model again")
-    if artifact.has_adapter:
-        Checkpoint(origin / PEFT_DIR, str(origin), None, roots).adapter_files()
     check_complete(artifact.components, task)
     for name in artifact.components:
         _check_component(artifact, origin, name, code=code)
 
 
-def _check_model(artifact: Artifact, model: Checkpoint, task: str) -> None:
+def _check_model(artifact: Artifact, model: Checkpoint, task: str, brought: heads.Replaced) -> None:
     if not model.directory.is_dir():
         raise ArtifactIncomplete(f"the directory {MODEL_DIR}/ is missing from the artifact; save the model again")
     model.config()
     model.files()
     model.weights_dtype()
     names = adapters.MLFLOW_NAMES if artifact.has_adapter else None
-    fit.check(model, artifact.model_type, task, key_mapping=names)
+    kept = heads.settings(artifact.own.get("head"))
+    fit.check(model, artifact.model_type, task, key_mapping=names, unneeded=brought, settings=kept)
 
 
 def _check_component(artifact: Artifact, origin: Path, name: str, *, code: bool) -> None:

@@ -22,7 +22,7 @@ from warmlane.errors import (
 )
 from warmlane.jobs import RETURN_TYPES
 from warmlane.model import dtype_name
-from warmlane_workers.flavor import adapters, files, hub, reading, source, weights
+from warmlane_workers.flavor import adapters, files, heads, hub, reading, source, weights
 from warmlane_workers.flavor.code_paths import add_code
 from warmlane_workers.flavor.memory import within_memory
 from warmlane_workers.mlmodel import COMPONENTS_DIR, MODEL_DIR, PEFT_DIR, Artifact
@@ -132,6 +132,8 @@ def load_components(
             dtype=chosen,
             device_map=device_map,
             key_mapping=adapters.MLFLOW_NAMES if artifact.has_adapter else None,
+            unneeded=heads.replaced_in(directory / PEFT_DIR) if artifact.has_adapter else (),
+            settings=heads.settings(artifact.own.get("head")),
             trust_remote_code=trust_remote_code,
         )
         if artifact.has_adapter:

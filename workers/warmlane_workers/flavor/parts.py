@@ -33,9 +33,10 @@ from warmlane.errors import (
 from warmlane.jobs import COMPONENTS, check_components
 from warmlane.saving import pipeline_task
 from warmlane_workers.flavor import adapters, hub, reading, source
+from warmlane_workers.flavor.architectures import infer_task
 from warmlane_workers.flavor.source import Checkpoint
 from warmlane_workers.mlmodel import FILE
-from warmlane_workers.pipelines.registry import needed
+from warmlane_workers.pipelines.registry import needed, serving
 
 #: Tasks that diagnose warmlane itself and have no weights.
 DIAGNOSTIC_TASKS = {"echo"}
@@ -240,7 +241,11 @@ def _of_adapter(adapter: Checkpoint, components: dict[str, Any], lookup: Lookup)
     adapter.adapter_files()
     base = lookup.find_base(adapter.directory)
     given = components or lookup.components_of(base)
-    return Parts(base, given, adapter, None if base.revision else base.directory, task=base.task())
+    # What the adapter was trained for, unless the base was made for the same and its card says more of it.
+    told = adapters.task_of(adapter.directory)
+    config = base.config()
+    other = told is not None and told != infer_task(config) and serving(told, str(config.get("model_type")))
+    return Parts(base, given, adapter, None if base.revision else base.directory, task=told if other else base.task())
 
 
 def _directory_of(base: PreTrainedModel, lookup: Lookup) -> Path | None:

@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 
 from warmlane.errors import ArtifactIncomplete
-from warmlane_workers.flavor import custom_code, files, hub
+from warmlane_workers.flavor import custom_code, files, heads, hub
 from warmlane_workers.flavor.hub import Report
 from warmlane_workers.flavor.save import silent
 from warmlane_workers.flavor.source import Checkpoint, inside
@@ -100,7 +100,9 @@ def _write_model(artifact: Artifact, beside: Path, report: Report, roots: tuple[
     """Returns the hashes of the weight files, by their names in the model's directory."""
     origin = _origin(artifact, report, roots)
     report(_FETCHING, "writing weights")
-    return origin.copy_to(beside / MODEL_DIR, code=_has_code(artifact))
+    hashes = origin.copy_to(beside / MODEL_DIR, code=_has_code(artifact))
+    heads.write(artifact.own.get("head"), beside / MODEL_DIR)
+    return hashes
 
 
 def _origin(artifact: Artifact, report: Report, roots: tuple[Path, ...]) -> Checkpoint:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,8 @@ def read_model(
     dtype: str | None = None,
     device_map: Any = None,
     key_mapping: Mapping[str, str] | None = None,
+    unneeded: Collection[str] = (),
+    settings: Mapping[str, Any] | None = None,
     trust_remote_code: bool = False,
     error: type[ArtifactError | SourceError] = ArtifactError,
 ) -> Any:
@@ -89,6 +91,8 @@ def read_model(
             without such code the auto class of the task.
         dtype: element type; default: that of the weights.
         key_mapping: pattern of a tensor's name in the files -> what stands there in the model's.
+        unneeded: tensors that may be missing or of another shape, since an adapter replaces them; they come random.
+        settings: of the configuration, over what the checkpoint has.
 
     Raises:
         CustomCodeRefused: it needs code of its own.
@@ -108,8 +112,10 @@ def read_model(
     with translated("the model", error), _BUILDING:
         if file is not None:
             kind, options["config"] = custom_code.model_of(directory, model_type, model_class(task).__name__)
+            options["config"].update(dict(settings or {}))
         else:
             kind = _class(model_type, task)
+            options |= settings or {}
         model, loading = kind.from_pretrained(
             directory,
             use_safetensors=True,
@@ -118,8 +124,20 @@ def read_model(
             output_loading_info=True,
             **options,
         )
-    _refuse_random(model, loading, task)
+    _refuse_random(model, loading, task, unneeded)
     return model.eval()
+
+
+def skeleton(directory: Path, model_type: str, task: str, **settings: Any) -> Any:
+    """The model that a checkpoint's configuration makes, of a class of transformers, without memory for its weights.
+
+    Raises:
+        SourceError: it makes none.
+    """
+    with translated("the model", SourceError), _BUILDING:
+        config = transformers.AutoConfig.from_pretrained(directory, **settings)
+        with torch.device("meta"):
+            return _class(model_type, task)._from_config(config)
 
 
 def _class(model_type: str, task: str) -> Any:
@@ -129,13 +147,13 @@ def _class(model_type: str, task: str) -> Any:
     return model_class(task)
 
 
-def _refuse_random(model: Any, loading: Any, task: str) -> None:
+def _refuse_random(model: Any, loading: Any, task: str, unneeded: Collection[str]) -> None:
     """transformers puts random weights where the files have none that fit; an answer of these would be noise."""
-    if loading["mismatched_keys"]:
+    if any(name not in unneeded for name, *_ in loading["mismatched_keys"]):
         raise ArtifactDamaged("the weights do not fit the model's configuration; save the model again")
     # A base model is saved with or without its pooler, and features are taken before it.
     unasked = ("pooler.",) if model.base_model is model else ()
-    missing = sorted(key for key in loading["missing_keys"] if not key.startswith(unasked))
+    missing = sorted(key for key in loading["missing_keys"] if not key.startswith(unasked) and key not in unneeded)
     if missing:
         raise ArtifactIncomplete(
             f"the weights have no {missing[0]!r}: they are incomplete, or this model was never trained for {task}; "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,13 @@ def repository(part: Any) -> str | None:
 
 
 def find_model(
-    model: PreTrainedModel, task: str, *, check: bool, code: bool, report: hub.Report | None
+    model: PreTrainedModel,
+    task: str,
+    *,
+    check: bool,
+    code: bool,
+    report: hub.Report | None,
+    unneeded: Collection[str] = (),
 ) -> tuple[str, str] | None:
     """Hub id and commit of a model in memory; None for one that did not come from the hub.
 
@@ -40,6 +46,7 @@ def find_model(
     Args:
         check: compare; else it is the likeliest commit, unseen.
         code: the repository's own code may run.
+        unneeded: tensors that are not compared, since an adapter replaces them.
 
     Raises:
         WeightsDiffer: the model is none of them; names a tensor.
@@ -55,7 +62,7 @@ def find_model(
         if check:
             directory = hub.snapshot(name, commit, _files_of(code), report=report)
             try:
-                check_model(model, task, directory, f"{name!r} at {commit[:12]}", code=code)
+                check_model(model, task, directory, f"{name!r} at {commit[:12]}", code=code, unneeded=unneeded)
             except WeightsDiffer as exc:
                 differences.append(exc)
                 continue
@@ -67,12 +74,21 @@ def _files_of(code: bool) -> list[str]:
     return [*hub.SAFE_FILES, *(hub.CODE_FILES if code else [])]
 
 
-def check_model(model: PreTrainedModel, task: str, directory: Path, where: str, *, code: bool = False) -> None:
+def check_model(
+    model: PreTrainedModel,
+    task: str,
+    directory: Path,
+    where: str,
+    *,
+    code: bool = False,
+    unneeded: Collection[str] = (),
+) -> None:
     """Whether a model in memory has the weights of a checkpoint, in its own element type. Loads them beside it.
 
     Args:
         where: what the checkpoint goes by, for the message.
         code: the checkpoint's own code may run.
+        unneeded: tensors that are not compared, since an adapter replaces them.
 
     Raises:
         WeightsDiffer: it has not; names a tensor.
@@ -83,6 +99,7 @@ def check_model(model: PreTrainedModel, task: str, directory: Path, where: str, 
             type(model).__name__,
             task,
             dtype=str(model.dtype).removeprefix("torch."),
+            unneeded=unneeded,
             trust_remote_code=code,
             error=SourceError,
         ).state_dict()
@@ -90,7 +107,7 @@ def check_model(model: PreTrainedModel, task: str, directory: Path, where: str, 
         raise _differs(where, exc.message, exc.details.get("tensor")) from exc
     mine = model.state_dict()
     different = sorted(set(stored) ^ set(mine)) or sorted(
-        name for name, tensor in stored.items() if not _equal(tensor, mine[name])
+        name for name, tensor in stored.items() if name not in unneeded and not _equal(tensor, mine[name])
     )
     if different:
         raise _differs(where, f"{different[0]!r} differs, one of {len(different)}", different[0])
