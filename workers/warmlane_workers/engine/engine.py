@@ -13,12 +13,13 @@ from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
 from warmlane.results import Table, WarmModel
 from warmlane_workers import tasks
-from warmlane_workers.engine.batcher import Batcher, Lane
+from warmlane_workers.engine.batcher import Batcher, Lane, Row
 from warmlane_workers.engine.cache import WarmCache
 from warmlane_workers.engine.conversations import Talks, read_job
 from warmlane_workers.engine.device import Device
-from warmlane_workers.engine.entry import Entry, Room
-from warmlane_workers.engine.loader import Loaded, Loader, ModelKey
+from warmlane_workers.engine.entry import Entry, Over, Room
+from warmlane_workers.engine.loader import BaseKey, Key, Loaded, Loader, ModelKey
+from warmlane_workers.engine.mixing import Part
 from warmlane_workers.engine.reading import check_config, check_job, effective, read_row
 from warmlane_workers.engine.relief import relieved
 from warmlane_workers.engine.rows import POLICIES, Rows
@@ -66,7 +67,7 @@ class Engine:
         self._reach = Reach(tuple(root.resolve() for root in source_roots), url_inputs)
         self._batcher = Batcher(device.streams, device.share_cores)
         self._loader = Loader(store, device, source_roots)
-        self.cache: WarmCache[ModelKey, Loaded] = WarmCache(
+        self.cache: WarmCache[Key, Loaded] = WarmCache(
             device.cache_bytes, self._loader.free, on_change, evict=self._loader.evict
         )
         self._ttl_s = cache_ttl_s
@@ -118,21 +119,33 @@ class Engine:
                 return task.prepare(talks.read(read) if talks else read, plan)
 
             policy = POLICIES[job.on_error](single, context)
-            lane = self._lane(key, task, plan)
+            submit = self._submitter(entry.value, task, plan)
             told = listener(job, task, plan, context)
             waiting = Rows(rows, prepare, lambda outputs: task.finish(outputs, plan), policy, context, told)
-            answers = waiting.run(lambda parts: self._batcher.submit(lane, parts))
+            answers = waiting.run(submit)
             if talks:
                 talks.keep(rows, answers, policy)
             context.truncated = waiting.truncated
             told.end(answers)
             return assembled(task, answers, single, job.output, waiting.truncated)
 
-    def _lane(self, key: ModelKey, task: Task, plan: Plan) -> Lane:
-        # The task object is part of the key: rows never meet those of an unloaded twin.
-        budget = self.device.batch_tokens * task.budget_factor
-        run = relieved(lambda batch: task.forward(batch, plan), self._relieve)
-        return Lane((key, id(task), plan.group), run, budget)
+    def _submitter(self, loaded: Loaded, task: Task, plan: Plan) -> Callable[[list[Row]], None]:
+        """What queues a job's rows for the device."""
+        budget, mix = self.device.batch_tokens * task.budget_factor, loaded.mix
+        if mix is None or not task.mixes:
+            # The task object is part of the key: rows never meet those of an unloaded twin.
+            run = relieved(lambda batch: task.forward(batch, plan), self._relieve)
+            lane = Lane((id(task), plan.group), run, budget)
+            return lambda rows: self._batcher.submit(lane, rows)
+        run = relieved(lambda batch: mix.run(batch, self._make_task), self._relieve)
+        lane = Lane(mix.key(loaded, task, plan), run, budget)
+
+        def submit(rows: list[Row]) -> None:
+            for row in rows:
+                row.payload = Part(loaded, task, plan, row.payload)
+            self._batcher.submit(lane, rows)
+
+        return submit
 
     def _relieve(self) -> None:
         """Free what nobody uses. Called in the device thread."""
@@ -147,7 +160,7 @@ class Engine:
             check_pipeline(artifact)
         started = time.monotonic()
 
-        def read(room: Room) -> tuple[Loaded, int]:
+        def read(room: Room) -> tuple[Loaded, int] | Over[Key, Loaded]:
             return self._loader.load(key, artifact, context, room, trust=trust)
 
         with self.cache.lease(key, read, pin=job.pin) as entry:
@@ -167,9 +180,17 @@ class Engine:
                 "dtype": entry.value.dtype,
                 "device": self.device.name,
                 "bytes": entry.bytes,
+                **self._sharing(entry),
                 "pinned": entry.pinned,
                 "seconds": round(time.monotonic() - started, 3),
             }
+
+    def _sharing(self, entry: Entry[Key, Loaded]) -> dict[str, Any]:
+        """What a report says of an adapter's base: its name, its bytes, and who shares it."""
+        if entry.below is None:
+            return {}
+        others = sorted({other.value.name for other in list(entry.below.above)} - {entry.value.name})
+        return {"base": entry.below.value.name, "base_bytes": entry.below.bytes, "shared_with": others}
 
     def unload(self, text: str) -> int:
         """Let go of a model (of all its versions, unless the reference names one); returns the bytes freed."""
@@ -184,16 +205,23 @@ class Engine:
                 self._served.pop((name, version), None)
                 self._configs.pop((name, version), None)
 
-        def meant(key: ModelKey) -> bool:
-            return key.name == ref.name and wanted in (None, key.version)
+        def meant(key: Key) -> bool:
+            return isinstance(key, ModelKey) and key.name == ref.name and wanted in (None, key.version)
 
-        return self.cache.unload(meant) + self._loader.unload(meant)
+        freed = self.cache.unload(meant)
+        lone = {
+            entry.key
+            for entry in self.cache.entries()
+            if isinstance(entry.key, BaseKey) and not (entry.above or entry.held)
+        }
+        freed += self.cache.unload(lambda key: key in lone)  # nobody could unload a base by its name
+        return freed + self._loader.unload(meant)
 
     def warm(self) -> tuple[WarmModel, ...]:
         """What is in memory, for the registry."""
-        return tuple(self._describe(entry) for entry in self.cache.entries())
+        return tuple(self._describe(entry) for entry in self.cache.entries() if isinstance(entry.key, ModelKey))
 
-    def _describe(self, entry: Entry[ModelKey, Loaded]) -> WarmModel:
+    def _describe(self, entry: Entry[Key, Loaded]) -> WarmModel:
         return WarmModel(
             model=str(entry.key),
             task=entry.value.artifact.task,
@@ -202,6 +230,8 @@ class Engine:
             bytes=entry.bytes,
             pinned=entry.pinned,
             idle_s=round(self.cache.idle_s(entry), 1),
+            base=entry.below.value.name if entry.below is not None else "",
+            base_bytes=entry.below.bytes if entry.below is not None else 0,
         )
 
     def _find(self, text: str, dtype: str | None, *, prefer_warm: bool) -> tuple[ModelKey, Artifact]:
@@ -213,9 +243,10 @@ class Engine:
         if dtype is None and prefer_warm:
             known, dtype = place in self._served, self._served.get(place)
         if known:
-            warm = self.cache.newest(lambda key: key == ModelKey(*place, dtype))
+            key = ModelKey(*place, dtype)
+            warm = self.cache.newest(lambda other: other == key)
             if warm is not None:
-                return warm.key, warm.value.artifact
+                return key, warm.value.artifact
         artifact = self._store.read(*place)
         if not known:
             dtype = artifact.dtype
@@ -226,16 +257,15 @@ class Engine:
     def _task(self, loaded: Loaded) -> Task:
         if loaded.task is None:
             # Two threads may both make one; either is right, and the weights are shared.
-            artifact, components = loaded.artifact, loaded.components
-            record = artifact.own.get("pipeline")
-            if artifact.inference_task is None:
-                loaded.task = tasks.implementation(
-                    artifact.task, components, record, self._reach, artifact.instance_type
-                )
-            else:
-                name = artifact.source_name or loaded.name
-                loaded.task = tasks.inference(artifact.inference_task, components, record, name)
+            loaded.task = self._make_task(loaded, loaded.components)
         return loaded.task
+
+    def _make_task(self, loaded: Loaded, components: dict[str, Any]) -> Task:
+        artifact, record = loaded.artifact, loaded.artifact.own.get("pipeline")
+        if artifact.inference_task is not None:
+            name = artifact.source_name or loaded.name
+            return tasks.inference(artifact.inference_task, components, record, name)
+        return tasks.implementation(artifact.task, components, record, self._reach, artifact.instance_type)
 
     def _raw(self, loaded: Loaded) -> Task:
         if loaded.raw is None:  # as above

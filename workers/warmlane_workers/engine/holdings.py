@@ -55,7 +55,7 @@ class Holdings(Generic[K, V]):
         return list(dict.fromkeys(taken))
 
     def retire(self, excess: int) -> list[Entry[K, V]]:
-        """Take out what is in use and not kept, the longest unused first, for so many bytes beyond what leaves anyway."""
+        """Take out what is in use and not kept, the longest unused first, for bytes beyond what leaves anyway."""
         leaving = total({*self.idle(), *self.outgoing})
         in_use = [entry for entry in self.given.values() if entry.in_use and not entry.kept]
         return self.take_out(oldest(in_use, excess - leaving))

@@ -1,0 +1,158 @@
+"""Adapters of one base in memory: they share its weights, come and go by themselves, and answer as if they were alone.
+
+Each answer is compared with that of the pipeline that the adapter was saved from, which shares nothing with the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+import transformers
+from peft import LoraConfig, get_peft_model
+
+from tests import tiny
+from tests.inprocess import Records, Served
+from tests.tiny_peft import METHODS
+from warmlane.jobs import LoadJob
+from warmlane_workers.engine import mixing
+from warmlane_workers.flavor import reading
+from warmlane_workers.lifecycle import JobContext
+
+CLASSIFIER, FEATURES, WRITER = tiny.TASKS
+TEXTS = tiny.texts(12, longest=20, seed=3)
+PROMPTS = tiny.texts(6, longest=8, seed=5)
+
+
+def lora(rank: int = 4, targets: tuple[str, ...] = ("query", "value"), **options: Any) -> LoraConfig:
+    return LoraConfig(r=rank, target_modules=list(targets), init_lora_weights=False, **options)
+
+
+#: Adapters of each task that differ in rank, in what they change, and in whether they bring a head.
+KINDS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
+    CLASSIFIER: {
+        "narrow": lambda: lora(2, task_type="SEQ_CLS"),
+        "wide": lambda: lora(8, task_type="SEQ_CLS"),
+        "elsewhere": lambda: lora(4, ("key", "dense")),
+        "headless": lambda: lora(4),
+    },
+    FEATURES: {"narrow": lambda: lora(2), "wide": lambda: lora(8), "elsewhere": lambda: lora(4, ("key", "dense"))},
+    WRITER: {
+        "narrow": lambda: lora(2, ("c_attn",), fan_in_fan_out=True, task_type="CAUSAL_LM"),
+        "elsewhere": lambda: lora(8, ("c_fc",), fan_in_fan_out=True, task_type="CAUSAL_LM"),
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {task: tiny.save(task, tmp_path_factory.mktemp(task)) for task in tiny.TASKS}
+
+
+@pytest.fixture
+def served(tmp_path: Path, checkpoints: dict[str, Path]) -> Iterator[Served]:
+    with Served(tmp_path, roots=tuple(checkpoints.values())) as made:
+        yield made
+
+
+def add(served: Served, name: str, task: str, checkpoint: Path, config: Any, seed: int = 0) -> None:
+    """Save an adapter of a checkpoint; what it trains is moved, so that no two adapters answer alike."""
+    pipeline: Any = transformers.pipeline
+    base = pipeline(task, model=str(checkpoint), device="cpu").model
+    torch.manual_seed(seed)
+    model: Any = get_peft_model(base, config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.2 * torch.randn_like(parameter)
+    served.add(name, task, {"model": model, "tokenizer": tiny.tokenizer(checkpoint)})
+
+
+def add_all(served: Served, task: str, checkpoint: Path) -> list[str]:
+    for seed, (name, config) in enumerate(KINDS[task].items()):
+        add(served, name, task, checkpoint, config(), seed)
+    return list(KINDS[task])
+
+
+def load(served: Served, name: str, **options: Any) -> Any:
+    context = JobContext(Records(), "0" * 32, 1)  # type: ignore[arg-type]
+    return served.engine.load(LoadJob(model=name, dtype="float32", **options), context)
+
+
+def close(answer: Any, expected: Any) -> bool:
+    """Whether two answers are the same: texts letter by letter, numbers within 1e-5."""
+    if isinstance(expected, dict):
+        return set(answer) == set(expected) and all(close(answer[key], expected[key]) for key in expected)
+    if isinstance(expected, str):
+        return bool(answer == expected)
+    if isinstance(expected, list) and expected and isinstance(expected[0], dict | str):
+        return len(answer) == len(expected) and all(map(close, answer, expected))
+    return numpy.allclose(numpy.asarray(answer), numpy.asarray(expected), atol=1e-5)
+
+
+def answer(served: Served, task: str, name: str, text: str) -> Any:
+    if task == WRITER:
+        return served.predict(name, text, max_new_tokens=8, do_sample=False)[0]
+    if task == FEATURES:
+        return served.predict(name, text)
+    return served.predict(name, text, top_k=3).rows()[0]
+
+
+def alone(served: Served, task: str, name: str, text: str) -> Any:
+    bare = served.bare[name]
+    if task == WRITER:
+        return bare(text, max_new_tokens=8, do_sample=False)[0]["generated_text"].strip()
+    if task == FEATURES:
+        return bare(text)[0]
+    labels = bare(text, top_k=3)
+    return {key: [label[key] for label in labels] for key in ("label", "score")}
+
+
+@pytest.fixture
+def mixed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many models the rows of each batch were of, where they were of several."""
+    counts: list[int] = []
+    together = mixing._together
+
+    def counted(batch: Any, task: Any) -> Any:
+        found = together(batch, task)
+        counts.append(len({part.owner for part in batch}))
+        return found
+
+    monkeypatch.setattr(mixing, "_together", counted)
+    return counts
+
+
+def ask_together(served: Served, task: str, names: list[str], texts: list[str]) -> dict[tuple[str, str], Any]:
+    """Every text to every model at the same time: the device is kept busy until all wait for it."""
+    go = threading.Event()
+    blocked = [served.engine._batcher for _ in ()]
+    with ThreadPoolExecutor(64) as pool:
+        jobs = {(name, text): pool.submit(answer, served, task, name, text) for text in texts for name in names}
+        go.set()
+        return {key: job.result(60) for key, job in jobs.items()}
+
+
+@pytest.mark.parametrize("task", tiny.TASKS)
+def test_adapters_answer_in_any_mix_as_alone(
+    served: Served, checkpoints: dict[str, Path], task: str, mixed: list[int]
+) -> None:
+    """Of different ranks, different layers, with heads and without, beside their bare base."""
+    names = add_all(served, task, checkpoints[task])
+    served.add_directory("bare", checkpoints[task], task)
+    served.bare["bare"] = transformers.pipeline(task, model=str(checkpoints[task]), device="cpu")  # type: ignore[call-overload]
+    names.append("bare")
+    texts = PROMPTS if task == WRITER else TEXTS
+    for name in names:
+        load(served, name)
+    found = ask_together(served, task, names, texts)
+    wrong = [key for key, got in found.items() if not close(got, alone(served, task, *key))]
+    assert not wrong
+    assert max(mixed) > 1
