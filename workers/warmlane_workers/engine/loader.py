@@ -154,8 +154,13 @@ class Loader:
             self._mix(loaded, below)
             return self._measured(loaded, context)
 
+        def same(entry: Entry[Key, Loaded]) -> bool:
+            # Two stored models with the same weights stay apart: each can be unloaded by its name.
+            usable = artifact.has_adapter or isinstance(entry.key, BaseKey)
+            return usable and identity is not None and entry.value.identity == identity
+
         brought = (BaseKey(identity), base) if artifact.has_adapter and identity is not None else None
-        return Over(lambda entry: identity is not None and entry.value.identity == identity, over, brought, alone)
+        return Over(same, over, brought, alone)
 
     def _mix(self, loaded: Loaded, below: Loaded) -> None:
         parts = parts_of(loaded.components["model"])
