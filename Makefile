@@ -33,6 +33,7 @@ demo: install
 bench: install
 	$(BIN)/python -m benchmarks.lane
 	$(BIN)/python -m benchmarks.fleet
+	$(BIN)/python -m benchmarks.queue
 	$(BIN)/python -m benchmarks.artifact
 	$(BIN)/python -m benchmarks.predict $(if $(wildcard $(INTEROP)/.installed),--mlflow $(INTEROP)/bin/python)
 	$(BIN)/python -m benchmarks.cache

@@ -2,11 +2,12 @@
 
     python examples/sentiment.py [--model HUB_ID_OR_DIRECTORY] [--directory DIR]
 
-The classifier is the base with a trained head: an artifact with all weights. The twin is an adapter beside the base:
-an artifact of a megabyte that refers to it. Held-out sentences are built from words that training never shows.
+The classifier is the base with a trained head: an artifact with all weights. The twin is an adapter that brings
+its head: an artifact of a megabyte that refers to the base, which has none. Held-out sentences are built from words
+that training never shows.
 
 Needs the worker's packages (`pip install 'warmlane[worker]'`) and a running `warmlane worker` that may read DIR
-(`--source-roots`; by default its working directory).
+(`--source-roots`; by default its working directory), and the base, if that is a directory.
 """
 
 from __future__ import annotations
@@ -64,22 +65,15 @@ def sentences(part: int) -> list[tuple[str, int]]:
     return found[:SENTENCES]
 
 
-def make_base(source: str, directory: Path) -> str:
-    """The checkpoint that both start from: the source, and a head that knows nothing yet."""
-    torch.manual_seed(0)
+def load(base: str) -> tuple[Any, Any]:
+    """The base below a head that knows nothing yet, and its tokenizer."""
+    torch.manual_seed(0)  # the head and the training are drawn by chance; the same each time
     names = dict(enumerate(LABELS))
     numbers = {label: number for number, label in names.items()}
     model = AutoModelForSequenceClassification.from_pretrained(
-        source, dtype=torch.float32, id2label=names, label2id=numbers
+        base, dtype=torch.float32, id2label=names, label2id=numbers
     )
-    for part in (model, AutoTokenizer.from_pretrained(source)):
-        part.save_pretrained(directory)
-    return str(directory)
-
-
-def load(base: str) -> tuple[Any, Any]:
-    torch.manual_seed(0)  # training draws by chance; the same each time
-    return AutoModelForSequenceClassification.from_pretrained(base), AutoTokenizer.from_pretrained(base)
+    return model, AutoTokenizer.from_pretrained(base)
 
 
 def train(model: Any, tokenizer: Any, *, epochs: int, rate: float) -> Any:
@@ -138,10 +132,9 @@ def main() -> None:
     options = parser.parse_args()
     directory = options.directory.resolve()
     shutil.rmtree(directory, ignore_errors=True)
-    base = make_base(options.model, directory / "base")
     with Client() as client:
         for name, make in {"sentiment": with_head, "sentiment-lora": with_adapter}.items():
-            publish(client, name, make(base), directory / name)
+            publish(client, name, make(options.model), directory / name)
             show(client, name)
 
 

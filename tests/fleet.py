@@ -8,11 +8,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from tests.server import Server
 from warmlane import Client, Settings
 from warmlane.embedded import EmbeddedServer
 
@@ -31,17 +33,32 @@ def minilm() -> Path:
     return Path(spec.origin).parent / "model"
 
 
+def free_port() -> int:
+    """A port of this machine that nobody has."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
 class Fleet:
-    """An embedded server and any number of workers, under one home directory.
+    """A server and any number of workers, under one home directory.
 
     Args:
         roots: directories that saves may read.
         env: further variables of the workers.
+        server: default: an embedded one.
     """
 
-    def __init__(self, home: Path, roots: list[Path] | None = None, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        roots: list[Path] | None = None,
+        env: dict[str, str] | None = None,
+        server: Server | None = None,
+    ) -> None:
         self.home = home
-        self.server = EmbeddedServer(home)
+        self.server = server or EmbeddedServer(home)
         self.server.attach()
         self.settings = Settings(redis_url=self.server.url, home=home, blobs=str(home / "blobs"))
         self.workers: list[subprocess.Popen[bytes]] = []

@@ -17,13 +17,36 @@ def stow(blobs: Blobs | None, job: Job, job_id: str) -> Generator[Work, Any, Job
     Raises:
         PayloadTooLarge, CodecError, BlobStoreUnavailable
     """
-    if blobs is None:
+    if blobs is None or _room_after(job.fields(), blobs.inline_bytes) >= 0:
         return job
     data = encode_fields(blobs, job)
     if len(data) <= blobs.inline_bytes:
         return job
     ref = yield Work(partial(blobs.write, job_id, data))
     return StoredJob(job.kind, job.subject, ref, stream=getattr(job, "stream", False))
+
+
+def _room_after(value: Any, room: int) -> int:
+    """What a value leaves of so many bytes at least; negative where it may not fit, which only encoding tells.
+
+    A fraction of what encoding costs, so that small jobs are encoded once.
+    """
+    if isinstance(value, str):
+        return room - 5 - 4 * len(value)
+    if value is None or isinstance(value, bool | int | float):
+        return room - 9
+    if isinstance(value, bytes):
+        return room - 5 - len(value)
+    if isinstance(value, dict):
+        value = [part for item in value.items() for part in item]
+    elif not isinstance(value, list | tuple):
+        return -1
+    room -= 5
+    for part in value:
+        if room < 0:
+            break
+        room = _room_after(part, room)
+    return room
 
 
 def discard(blobs: Blobs | None, job: Job | StoredJob) -> Generator[Work, Any, None]:

@@ -32,13 +32,13 @@ class Blame(Op[int]):
 
 @dataclass(frozen=True, slots=True)
 class Absolve(Op[None]):
-    """That life ends in order, whatever it still runs."""
+    """That life ends in order and gave back what it still ran, which counts as no loss."""
 
     script = "absolve"
     life: str
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
-        return [names.running(self.life)], []
+        return [names.running(self.life)], [names.job("")]
 
     def read(self, reply: Any) -> None:
         return None

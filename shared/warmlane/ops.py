@@ -52,10 +52,11 @@ class Verdict(NamedTuple):
     runs.
 
     Attributes:
-        attempts: how often it was taken up, this time included when it is to be run.
+        attempts: how often it was taken up, this time included when it is to be run; of poison, how often in vain.
         crashes: how often its worker's process crashed with it.
         left_s: seconds to its deadline; None without one.
         priority: one of `warmlane.jobs.PRIORITIES`.
+        waited_s: seconds since it was accepted.
     """
 
     word: str
@@ -63,6 +64,7 @@ class Verdict(NamedTuple):
     crashes: int = 0
     left_s: float | None = None
     priority: str = "normal"
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Patience:
     """How often a job may lose its worker.
 
     Attributes:
-        attempts: it is taken up so often, whatever became of its workers.
+        attempts: it is taken up so often, not counting what a worker gave back in order.
         crashes: so many crashes make it poison.
         in_company: from then on it runs alone: it may be what gets its worker killed for its memory.
     """
@@ -111,9 +113,9 @@ class Start(Op[Verdict]):
         word, attempts, crashes = reply[0].decode(), int(reply[1]), int(reply[2])
         if word != "run":
             return Verdict(word, attempts, crashes)
-        left, priority = reply[3], reply[4]
+        left, priority, waited = reply[3:]
         left_s = None if left is None else int(left) / 1000
-        return Verdict(word, attempts, crashes, left_s, (priority or b"normal").decode())
+        return Verdict(word, attempts, crashes, left_s, (priority or b"normal").decode(), int(waited) / 1000)
 
 
 @dataclass(frozen=True, slots=True)

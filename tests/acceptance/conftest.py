@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet import Fleet, minilm
+from tests.fleet import Fleet, free_port, minilm
 from warmlane import Client
 
 
@@ -23,7 +23,8 @@ def fleet() -> Iterator[Fleet]:
 @pytest.fixture(scope="session")
 def warm_fleet() -> Iterator[Fleet]:
     """A server and one worker that holds MiniLM, shared by the tests that leave it as it is."""
-    with tempfile.TemporaryDirectory(prefix="wl-") as home, Fleet(Path(home)) as fleet:
+    watched = {"WARMLANE_METRICS_PORT": str(free_port()), "WARMLANE_LOG_LEVEL": "DEBUG"}
+    with tempfile.TemporaryDirectory(prefix="wl-") as home, Fleet(Path(home), env=watched) as fleet:
         fleet.start_worker()
         with fleet.client() as client:
             client.save("minilm", minilm(), task="feature-extraction").result(timeout=60)

@@ -64,7 +64,7 @@ class Worker:
         taken: Any = await self.store.client.blpop([NAMES.queue("predict")], timeout=30)
         assert taken is not None
         job_id = bytes(taken[1]).decode()
-        assert await self.store.run(Start(job_id, "worker-1")) == ("run", 1, 0)
+        assert (await self.store.run(Start(job_id, "worker-1"))).word == "run"
         return job_id
 
     async def succeed(self, job_id: str, result: Any) -> None:

@@ -136,6 +136,15 @@ def test_a_job_that_lost_two_workers_runs_alone_and_is_poison_after_the_fifth(la
     assert alone == ["run", "run", "run", "poison"]
 
 
+def test_a_job_that_workers_gave_back_in_order_has_lost_none(lane: Lane) -> None:
+    """However many workers were drained while it ran, it is taken up again, in company."""
+    job = lane.submit()
+    for number in range(2 * PATIENCE.attempts):
+        assert lane.start(job, f"life {number}")[0] == "run"
+        lane.store.run(Absolve(f"life {number}"))
+    assert len(job.status().attempts) == 2 * PATIENCE.attempts
+
+
 # -- processes -------------------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from warmlane_workers.engine.batcher import (
     choose,
     run_isolated,
 )
+from warmlane_workers.observer import Batch
 
 #: Longer than any step here takes; a test that waits so long has failed.
 LIMIT_S = 10
@@ -352,6 +353,17 @@ def test_no_rows_are_nothing_to_do() -> None:
         some = rows("a")
         batcher.submit(Lane("lane", list, 512), some)
         assert results(some) == ["a"]
+
+
+def test_each_batch_is_told_with_its_rows_its_padding_and_its_times() -> None:
+    """A batch that ran, or failed, is told once: rows, tokens, padded tokens, the wait of its oldest row, its time."""
+    told: list[Batch] = []
+    ticks = iter([10.0, 13.0, 13.0, 14.5])  # the rows come; their batch is taken, begins, ends
+    batcher = Batcher(clock=lambda: next(ticks), on_batch=told.append)
+    batcher.submit(Lane("lane", list, 512, "sentiment"), [*rows("a", length=10), *rows("b", length=12)])
+    batcher.start()
+    assert batcher.stop(LIMIT_S)
+    assert told == [Batch("sentiment", 2, 22, 24, 3.0, 1.5)]
 
 
 def test_stop_finishes_what_waits() -> None:

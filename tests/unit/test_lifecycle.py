@@ -17,6 +17,7 @@ from warmlane.ops import PATIENCE, Finish, ReportProgress, Start, Verdict
 from warmlane.records import Outcome
 from warmlane.results import State
 from warmlane_workers.lifecycle import REPORT_S, JobContext, Lifecycle
+from warmlane_workers.observer import Ended, Observer
 
 JOB_ID = "0" * 32
 PREDICT = PredictJob(model="echo", inputs=["a very secret text"])
@@ -167,6 +168,38 @@ def test_a_result_that_cannot_travel_fails_the_job() -> None:
 def test_a_passed_deadline_is_a_state_of_its_own() -> None:
     """`JobExpired` ends a job as EXPIRED."""
     assert Life(raising(JobExpired("too late"))).work().state is State.EXPIRED
+
+
+class Seen(Observer):
+    """Remembers the jobs that ended."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Ended] = []
+
+    def ended(self, job: Ended) -> None:
+        self.jobs.append(job)
+
+
+@pytest.mark.parametrize(
+    ("handler", "verdict", "outcome", "waited"),
+    [
+        (echo, ("run", 1, 0, None, "normal", 1.5), "succeeded", 1.5),
+        (echo, ("run", 2, 0, None, "normal", 60.0), "succeeded", None),
+        (raising(InputTooLong("long")), ("run", 1, 0, None, "normal", 1.5), "input_too_long", 1.5),
+        (never, ("poison", 5), "poison_job", None),
+    ],
+)
+def test_an_observer_is_told_of_each_job_that_ended(
+    handler: Any, verdict: Any, outcome: str, waited: float | None
+) -> None:
+    """Once committed: its kind, its model's name, how it ended, and its time in the queue if it comes from there."""
+    seen = Seen()
+    store = Store(verdict)
+    life = Lifecycle(store, "w", {"predict": handler}, 60, lambda queue, id: None, "life-1", observer=seen)  # type: ignore[arg-type]
+    life.work("predict", JOB_ID, PredictJob(model="sentiment@prod", inputs="x"))
+    (job,) = seen.jobs
+    assert job._replace(commit_s=0.0) == Ended("predict", "sentiment", outcome, waited, 0.0)
+    assert 0 <= job.commit_s < 60
 
 
 # -- verdicts --------------------------------------------------------------------------------------------------------

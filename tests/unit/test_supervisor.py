@@ -190,6 +190,15 @@ def test_each_child_gets_one_device_and_a_name_of_its_own(tmp_path: Path) -> Non
         assert fleet.end() == 0
 
 
+def test_each_child_has_a_port_of_its_own_for_its_metrics(tmp_path: Path) -> None:
+    """The first serves its metrics where the supervisor was told, the others on the ports that follow."""
+    program = "say(os.environ['WARMLANE_METRICS_PORT'])\nwait_for_the_end_of_input()"
+    with supervised("0,1", program, tmp_path, WARMLANE_METRICS_PORT="9100") as fleet:
+        assert sorted(word.text for word in fleet.hear_all(2)) == ["9100", "9101"]
+        fleet.process.terminate()
+        assert fleet.end() == 0
+
+
 def test_a_dead_child_is_restarted_with_back_off_while_the_other_lives_on(tmp_path: Path) -> None:
     """Each death doubles the pause before the same name starts again; the neighbour is not touched."""
     program = 'say("up")\nif device == "0":\n    os.kill(os.getpid(), signal.SIGKILL)\nwait_for_the_end_of_input()'

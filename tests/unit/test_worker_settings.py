@@ -25,6 +25,7 @@ def test_defaults_are_safe_and_local() -> None:
     assert (made.cache_bytes, made.host_cache_bytes, made.cache_ttl_s) == (None, None, 0)
     assert (made.batch_tokens, made.drain_timeout_s) == (0, 600.0)
     assert made.conversation_ttl_s == 24 * 3600
+    assert (made.metrics_port, made.metrics_host) == (0, "127.0.0.1")
 
 
 def test_every_variable_is_read() -> None:
@@ -45,6 +46,8 @@ def test_every_variable_is_read() -> None:
         CONVERSATION_TTL="3600",
         DRAIN_TIMEOUT="2.5",
         RESULT_TTL="60",
+        METRICS_PORT="9100",
+        METRICS_HOST="0.0.0.0",
     )
     assert (made.client.redis_url, made.client.namespace, made.client.result_ttl_s) == ("redis://host:1/2", "blue", 60)
     assert (made.store, made.store_cache) == ("s3://bucket/models", Path("/cache"))
@@ -52,6 +55,7 @@ def test_every_variable_is_read() -> None:
     assert (made.cache_bytes, made.host_cache_bytes) == (Size(1_000_000), Size(2_000_000_000))
     assert (made.cache_ttl_s, made.batch_tokens, made.drain_timeout_s) == (90.5, 2048, 2.5)
     assert made.conversation_ttl_s == 3600
+    assert (made.metrics_port, made.metrics_host) == (9100, "0.0.0.0")
     assert (made.trust_remote_code, made.url_inputs) == (True, True)
 
 
@@ -139,3 +143,10 @@ def test_a_count_is_a_whole_number(value: str) -> None:
 def test_a_size_is_bytes_or_a_share(text: str, of_ten_gb: int) -> None:
     """Whole bytes, with units of 1000 or 1024, or up to 1 a share of what there is."""
     assert Size.parse(text).of(10**10) == of_ten_gb
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "65536", "80.5", "http"])
+def test_a_metrics_port_is_one_that_can_be_found(value: str) -> None:
+    """A port that is none, or that the system would choose, is refused."""
+    with pytest.raises(ConfigurationError, match="WARMLANE_METRICS_PORT"):
+        settings(METRICS_PORT=value)

@@ -34,6 +34,9 @@ _FLAGS = {
     "--batch-tokens": ("WARMLANE_BATCH_TOKENS", "N", "padded tokens in a batch (512 on a CPU, 16384 on a GPU)"),
     "--conversation-ttl": ("WARMLANE_CONVERSATION_TTL", "S", "how long a conversation waits for its next turn (86400)"),
     "--drain-timeout": ("WARMLANE_DRAIN_TIMEOUT", "S", "how long a drain waits for running jobs (600)"),
+    "--metrics-port": ("WARMLANE_METRICS_PORT", "PORT", "serve metrics here, the next worker on the next port (off)"),
+    "--metrics-host": ("WARMLANE_METRICS_HOST", "HOST", "the address of that (127.0.0.1)"),
+    "--log-format": ("WARMLANE_LOG_FORMAT", "json|text", "one line a record (text at a terminal, else json)"),
     "--log-level": ("WARMLANE_LOG_LEVEL", "LEVEL", "DEBUG, INFO, WARNING or ERROR (INFO)"),
 }
 
@@ -57,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ["WARMLANE_URL_INPUTS"] = "1"
     names = arguments.pop("devices")
     os.environ |= {variable: value for variable, value in arguments.items() if value is not None}
-    configure_logging()
     try:
+        configure_logging()
         settings = WorkerSettings.from_env()
         scope = f"{server_url(settings.client)} {settings.client.namespace}"
         status = Supervisor(devices(names), scope).run()

@@ -13,9 +13,10 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from queue import Empty
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from warmlane.blame import Absolve, Blame
 from warmlane.blobs import Blobs
@@ -25,9 +26,13 @@ from warmlane.keys import Keys, pool_queue
 from warmlane.results import WorkerInfo
 from warmlane.store import RedisStore, connect
 from warmlane_workers.logs import configure_logging
+from warmlane_workers.observer import UNSEEN, Observer
 from warmlane_workers.settings import WorkerSettings
 from warmlane_workers.supervisor import EXIT_CONFIGURATION
 from warmlane_workers.sweeper import Sweeper
+
+if TYPE_CHECKING:
+    from warmlane_workers.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +60,8 @@ class WorkerProcess:
         self._signals = 0
         self._signalled = threading.Event()
         self._state = "starting"
+        self._metrics: Metrics | None = None
+        self._stop_metrics: Callable[[], None] = lambda: None
 
     def run(self) -> int:
         """Live until told to stop; the exit status."""
@@ -118,6 +125,7 @@ class WorkerProcess:
         if found.name != "cpu":
             device.hold(alone=not settings.cache_bytes)
         self._presence = Presence(store, self._describe)
+        observer = self._observer()
         self._engine = Engine(
             models,
             found,
@@ -127,6 +135,7 @@ class WorkerProcess:
             conversation_ttl_s=settings.conversation_ttl_s,
             cache_ttl_s=settings.cache_ttl_s,
             on_change=self._presence.beat,
+            observer=observer,
         )
         unload = Unload(store, self._client, names, self._worker_id, self._engine.unload)
         catalog = Catalog(store, models, unload.handle)
@@ -144,7 +153,14 @@ class WorkerProcess:
         }
         self._broker = LaneBroker(store, self._worker_id, settings.threads)
         self._lifecycle = Lifecycle(
-            store, self._worker_id, handlers, client_settings.result_ttl_s, self._broker.settled, self._life, blobs
+            store,
+            self._worker_id,
+            handlers,
+            client_settings.result_ttl_s,
+            self._broker.settled,
+            self._life,
+            blobs,
+            observer,
         )
         self._broker.on_reject = self._lifecycle.reject
         # No hook may lose a job, so jobs' life is in their actors; these two may be late or fail alone.
@@ -163,6 +179,15 @@ class WorkerProcess:
             count = self._store.run(Blame(life))
             if count:
                 logger.warning("the last process crashed with %d jobs", count, extra={"action": "blamed"})
+
+    def _observer(self) -> Observer:
+        """Who is told of the work: the metrics, where they are served."""
+        if not self._settings.metrics_port:
+            return UNSEEN
+        from warmlane_workers.metrics import Metrics
+
+        self._metrics = Metrics(self._describe, lambda: self._engine.host_bytes)
+        return self._metrics
 
     def _describe(self) -> WorkerInfo:
         settings = self._settings
@@ -183,6 +208,8 @@ class WorkerProcess:
 
     def _serve(self) -> None:
         self._state = "ready"
+        if self._metrics is not None:
+            self._stop_metrics = self._metrics.serve(self._settings.metrics_host, self._settings.metrics_port)
         self._worker.start()
         if self._sweeper is not None:
             self._sweeper.start()
@@ -215,6 +242,7 @@ class WorkerProcess:
     def _shutdown(self) -> None:
         """Leave. What a drain's end cut off goes back first, so that others take it at once."""
         self._bell.stop()
+        self._stop_metrics()
         if self._sweeper is not None:
             self._sweeper.stop()
         back = self._broker.give_back()
@@ -249,8 +277,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--life", required=True)
     parser.add_argument("--crashed", default="")
     arguments = parser.parse_args(argv)
-    configure_logging()
     try:
+        configure_logging(arguments.worker_id)
         settings = WorkerSettings.from_env(device=arguments.device)
         crashed = [life for life in arguments.crashed.split(",") if life]
         return WorkerProcess(settings, arguments.worker_id, arguments.life, crashed).run()

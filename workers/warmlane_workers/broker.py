@@ -37,7 +37,7 @@ HEARTBEAT_TIMEOUT_MS = 15_000
 MAINTENANCE_ALWAYS = 1_000_000
 #: How often a consumer looks for orphans, and for what dead workers have left, in seconds.
 SWEEP_S = 5.0
-RESCUE_S = 1.0
+RESCUE_S = 3.0
 #: Every so many fetches begin with the lowest priority, so that nothing waits for ever.
 _UPWARDS_EVERY = 8
 #: How long a consumer of a draining worker rests, in seconds: it waits to be told that the last job is done.
@@ -78,9 +78,11 @@ class LaneBroker(RedisBroker):
         self._held: dict[str, set[str]] = {}
         self._bells: dict[str, threading.Event] = {}
 
-    @property
-    def consumer_class(self) -> type[LaneConsumer]:
-        return LaneConsumer
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+        """What takes messages off a queue; nobody delays messages here, so nobody looks for delayed ones."""
+        if queue_name in self.delay_queues:
+            return NoConsumer(self.bell(queue_name), self)
+        return LaneConsumer(self, queue_name, timeout)
 
     def held(self, queue_name: str) -> set[str]:
         """Ids that consumers of a queue have handed out; survives the consumer when its connection is lost."""
@@ -125,10 +127,22 @@ def _connection_loss() -> Iterator[None]:
         raise ConnectionClosed(exc) from exc  # type: ignore[no-untyped-call]
 
 
+class NoConsumer(Consumer):
+    """Takes nothing, as Dramatiq wants somebody to for each delay queue."""
+
+    def __init__(self, bell: threading.Event, broker: LaneBroker) -> None:
+        self._bell = bell
+        self._broker = broker
+
+    def __next__(self) -> None:
+        self._bell.wait(_DRAIN_POLL_S if self._broker.draining else RESCUE_S)
+        self._bell.clear()
+
+
 class LaneConsumer(Consumer):
     """Takes messages off one queue. Used by one consumer thread; worker threads acknowledge through it."""
 
-    def __init__(self, broker: LaneBroker, queue_name: str, prefetch: int, timeout: int) -> None:
+    def __init__(self, broker: LaneBroker, queue_name: str, timeout: int) -> None:
         self.broker = broker
         self.queue_name = queue_name
         self.timeout_s = timeout / 1000
@@ -192,7 +206,7 @@ class LaneConsumer(Consumer):
             self.broker.do_fetch(self.queue_name, 0)  # any command is a heartbeat; this one moves nothing
             return
         if free < self.chunk:
-            return  # the idle delay queue's consumer goes on looking, and so keeps a full worker alive
+            return  # the rescues go on, and so keep a full worker alive
         self._fetches += 1
         upwards = not self._fetches % _UPWARDS_EVERY
         for data in self.broker.store.run(Take(self.queue_name, self.broker.broker_id, free, upwards)):

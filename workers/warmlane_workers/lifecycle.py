@@ -35,6 +35,8 @@ from warmlane.records import Outcome
 from warmlane.results import Progress, State
 from warmlane.store import RedisStore
 from warmlane_workers.gate import Gate
+from warmlane_workers.logs import about_job
+from warmlane_workers.observer import UNSEEN, Ended, Observer
 from warmlane_workers.pace import Pace
 
 logger = logging.getLogger(__name__)
@@ -128,6 +130,7 @@ class Lifecycle:
         on_settled: told of each message that was acknowledged with its outcome: queue and id.
         life: names this process, for what comes after it (`warmlane.blame`).
         blobs: where large payloads come from and large results go.
+        observer: told of each job that ended.
     """
 
     def __init__(
@@ -139,7 +142,9 @@ class Lifecycle:
         on_settled: OnSettled,
         life: str | None = None,
         blobs: Blobs | None = None,
+        observer: Observer = UNSEEN,
     ) -> None:
+        self._observer = observer
         self._on_settled = on_settled
         self._store = store
         self._worker_id = worker_id
@@ -191,11 +196,22 @@ class Lifecycle:
         else:
             self._pace.begin()
             try:
-                outcome = self._run(job, self._context(job_id, verdict))
+                with about_job(job_id, job.kind, job.subject):
+                    outcome = self._run(job, self._context(job_id, verdict))
             finally:
                 self._pace.end()
+        began = time.monotonic()
         self._commit(queue, job_id, outcome)
         self._on_settled(queue, job_id)
+        self._tell(job_id, job, verdict, outcome, time.monotonic() - began)
+
+    def _tell(self, job_id: str, job: Job | StoredJob, verdict: Verdict, outcome: Outcome, commit_s: float) -> None:
+        word = "succeeded" if outcome.error is None else outcome.error["code"]
+        model = job.subject.partition("/")[0].partition("@")[0]
+        first = verdict.word == "run" and verdict.attempts == 1
+        self._observer.ended(Ended(job.kind, model, word, verdict.waited_s if first else None, commit_s))
+        about = {"action": "job_ended", "job_id": job_id, "kind": job.kind, "model": job.subject, "outcome": word}
+        logger.debug("%s of %s: %s", job.kind, job.subject, word, extra=about)
 
     def _context(self, job_id: str, verdict: Verdict) -> JobContext:
         return JobContext(self._store, job_id, verdict.attempts, left_s=verdict.left_s, priority=verdict.priority)

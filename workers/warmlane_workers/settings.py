@@ -16,7 +16,9 @@ from warmlane.settings import Settings, number
 
 #: How long a conversation waits for its next turn, in seconds.
 CONVERSATION_TTL_S = 24 * 3600
-
+#: The variable that says where a supervisor's first worker serves its metrics.
+METRICS_PORT = "WARMLANE_METRICS_PORT"
+_HIGHEST_PORT = 65_535
 
 #: A number, and a unit: bytes, or powers of 1000 (KB, MB, GB, TB) or 1024 (KiB, MiB, GiB, TiB).
 _SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+) *(?:([KMGT])(I?)B?|B)?", re.ASCII | re.IGNORECASE)
@@ -80,6 +82,9 @@ class WorkerSettings:
         url_inputs: whether rows may be URLs, which the worker then reads from its own network (`WARMLANE_URL_INPUTS`).
         conversation_ttl_s: how long a conversation waits for its next turn (`WARMLANE_CONVERSATION_TTL`).
         drain_timeout_s: how long a drain waits for jobs that run (`WARMLANE_DRAIN_TIMEOUT`).
+        metrics_port: where this process serves its metrics; 0 nowhere. The supervisor gives each of its workers the
+            next one from `WARMLANE_METRICS_PORT` on.
+        metrics_host: the address there (`WARMLANE_METRICS_HOST`).
     """
 
     client: Settings
@@ -98,6 +103,8 @@ class WorkerSettings:
     url_inputs: bool = False
     conversation_ttl_s: int = CONVERSATION_TTL_S
     drain_timeout_s: float = 600.0
+    metrics_port: int = 0
+    metrics_host: str = "127.0.0.1"
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, **overrides: Any) -> WorkerSettings:
@@ -125,6 +132,8 @@ class WorkerSettings:
             "url_inputs": _flag(env, "WARMLANE_URL_INPUTS"),
             "conversation_ttl_s": _whole(env, "WARMLANE_CONVERSATION_TTL", CONVERSATION_TTL_S, minimum=1),
             "drain_timeout_s": number(env, "WARMLANE_DRAIN_TIMEOUT", 600),
+            "metrics_port": _port(env, METRICS_PORT),
+            "metrics_host": env.get("WARMLANE_METRICS_HOST") or "127.0.0.1",
         }
         values |= {name: value for name, value in overrides.items() if value is not None}
         unknown = set(values["queues"]) - set(QUEUES)
@@ -148,6 +157,14 @@ def _size(env: Mapping[str, str], name: str) -> Size | None:
         return Size.parse(text)
     except ValueError as exc:
         raise ConfigurationError(f"{name}: {exc}") from None
+
+
+def _port(env: Mapping[str, str], name: str) -> int:
+    """A port; 0 where none is set. One that the system chooses would be found by nobody."""
+    port = _whole(env, name, 1, minimum=1)
+    if port > _HIGHEST_PORT:
+        raise ConfigurationError(f"{name}: a port is at most {_HIGHEST_PORT}")
+    return port if env.get(name) else 0
 
 
 def _whole(env: Mapping[str, str], name: str, default: int, minimum: int = 0) -> int:

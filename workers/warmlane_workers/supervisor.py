@@ -24,6 +24,7 @@ from types import FrameType
 
 from warmlane.errors import ConfigurationError
 from warmlane_workers import identity
+from warmlane_workers.settings import METRICS_PORT
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ class Child:
     """A device's process and its history of failures.
 
     Attributes:
+        number: of the children, from 0.
         life: names the process.
         crashed: the lives that ended in a crash.
     """
@@ -88,6 +90,7 @@ class Child:
     device: str
     worker_id: str
     lock: int
+    number: int = 0
     process: subprocess.Popen[bytes] | None = None
     life: str = ""
     crashed: deque[str] = field(default_factory=lambda: deque(maxlen=_TOLD_LIVES))
@@ -106,7 +109,7 @@ class Supervisor:
 
     def __init__(self, names: Sequence[str], scope: str, command: Sequence[str] | None = None) -> None:
         self._command = list(command or [sys.executable, "-m", "warmlane_workers.app"])
-        self._children = [Child(name, *identity.claim(scope, name)) for name in names]
+        self._children = [Child(name, *identity.claim(scope, name), number=number) for number, name in enumerate(names)]
         self._signals = 0
         self._sent = 0
 
@@ -154,6 +157,8 @@ class Supervisor:
     def _start(self, child: Child) -> None:
         env = dict(os.environ)
         env["CUDA_VISIBLE_DEVICES"] = visible(child.device, env)
+        if env.get(METRICS_PORT):
+            env[METRICS_PORT] = str(int(env[METRICS_PORT]) + child.number)
         child.life = uuid.uuid4().hex
         command = [*self._command, "--device", child.device, "--worker-id", child.worker_id, "--life", child.life]
         command += ["--crashed", ",".join(child.crashed)] if child.crashed else []

@@ -1,9 +1,10 @@
 -- A worker takes a job up: count the attempt, unless there is nothing left to do or the job has to run alone.
 -- KEYS job, running jobs.  ARGV job id, worker id, record TTL (s), most attempts, most crashes, most attempts in company,
--- '1' when nothing else runs in this process or ''.
--- Returns {verdict, attempts, crashes, ms to its deadline or false, priority or false}: run | missing | final | cancelled |
--- late | poison | suspect (come back when alone).
-local record = redis.call('HMGET', KEYS[1], 'state', 'attempts', 'cancel', 'crashes', 'deadline', 'priority')
+-- '1' when nothing else runs in this process or ''. An attempt that was given back in order counts for no limit.
+-- Returns {verdict, attempts, crashes, ms to its deadline or false, priority or false, ms since it was queued}: run | missing |
+-- final | cancelled | late | poison | suspect (come back when alone).
+local record = redis.call('HMGET', KEYS[1], 'state', 'attempts', 'cancel', 'crashes', 'deadline', 'priority', 'returned',
+  'queued')
 local state = record[1]
 if not state then
   return {'missing', 0, 0}
@@ -20,10 +21,11 @@ if record[5] and tonumber(record[5]) <= tonumber(now) then
   return {'late', 0, 0}
 end
 local attempts, crashes = tonumber(record[2]) or 0, tonumber(record[4]) or 0
-if crashes >= tonumber(ARGV[5]) or attempts >= tonumber(ARGV[4]) then
-  return {'poison', attempts, crashes}
+local lost = attempts - (tonumber(record[7]) or 0)
+if crashes >= tonumber(ARGV[5]) or lost >= tonumber(ARGV[4]) then
+  return {'poison', lost, crashes}
 end
-if ARGV[7] == '' and (crashes > 0 or attempts >= tonumber(ARGV[6])) then
+if ARGV[7] == '' and (crashes > 0 or lost >= tonumber(ARGV[6])) then
   return {'suspect', attempts, crashes}
 end
 local attempt = attempts + 1
@@ -32,4 +34,4 @@ redis.call('HSET', KEYS[1], 'state', 'RUNNING', 'attempts', attempt, 'started', 
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 redis.call('SADD', KEYS[2], ARGV[1])
 redis.call('EXPIRE', KEYS[2], ARGV[3])
-return {'run', attempt, crashes, record[5] and record[5] - now or false, record[6]}
+return {'run', attempt, crashes, record[5] and record[5] - now or false, record[6], now - (record[8] or now)}

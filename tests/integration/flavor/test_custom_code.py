@@ -177,7 +177,7 @@ def package(tmp_path: Path) -> Iterator[ModuleType]:
     directory.mkdir()
     (directory / "__init__.py").write_text("")
     (directory / tiny_code.CONFIG_FILE).write_text(tiny_code.CONFIGURATION)
-    (directory / tiny_code.MODEL_FILE).write_text(tiny_code.MODELING.replace("{sign}", "1"))
+    (directory / tiny_code.MODEL_FILE).write_text(tiny_code.MODELING.replace("{sign}", "1").replace("{fatal}", "False"))
     sys.path.insert(0, str(tmp_path))
     try:
         yield importlib.import_module("bagpackage.modeling_bag")

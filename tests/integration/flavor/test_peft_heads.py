@@ -85,6 +85,19 @@ def test_the_base_is_referred_to_and_the_logits_are_the_same(
     assert torch.equal(logits(load_model(target, "components")["model"]), expected)
 
 
+@FORMS
+def test_biases_that_were_trained_are_kept(
+    encoder: Path, tokenizer: Any, tmp_path: Path, target: Path, form: Callable[..., Any]
+) -> None:
+    """LoRA trains those of the base in place, and writes the head's twice."""
+    lora = LoraConfig(task_type="SEQ_CLS", target_modules=["query"], bias="all", init_lora_weights=False)
+    model: Any = get_peft_model(BertForSequenceClassification.from_pretrained(encoder, num_labels=5), lora).eval()
+    with torch.no_grad():
+        model.get_base_model().bert.pooler.dense.bias += 1
+    save_model(form(model, tokenizer, tmp_path), target)
+    assert torch.equal(logits(load_model(target).model), logits(model))
+
+
 def test_the_labels_are_those_of_the_model(encoder: Path, tokenizer: Any, target: Path) -> None:
     """The base's configuration knows neither their names nor how many there are."""
     model = over(str(encoder))

@@ -17,6 +17,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from warmlane_workers.observer import Batch
+
 logger = logging.getLogger(__name__)
 
 #: The longest row of a batch has at most so many times the tokens of the shortest.
@@ -39,11 +41,13 @@ class Lane:
         key: equal for rows that may be run together.
         run: payloads -> one output each, in order. Runs in the device thread.
         budget: most padded tokens in a batch (a single longer row is a batch of its own).
+        name: of the model, for `on_batch`.
     """
 
     key: Hashable
     run: Run
     budget: int
+    name: str = ""
 
 
 @dataclass(eq=False, slots=True)
@@ -126,6 +130,7 @@ class Batcher:
             is busy, and so on.
         before_batch: called in the device thread before each batch; True means that it is the first thread and
             nothing else runs or waits.
+        on_batch: told in the device thread of each batch that has run.
     """
 
     def __init__(
@@ -133,8 +138,10 @@ class Batcher:
         threads: int = 1,
         before_batch: Callable[[bool], None] = lambda alone: None,
         clock: Callable[[], float] = time.monotonic,
+        on_batch: Callable[[Batch], None] = lambda batch: None,
     ) -> None:
         self._before_batch = before_batch
+        self._on_batch = on_batch
         self._clock = clock
         self._running = 0
         self._lanes: dict[Hashable, _Waiting] = {}  # in order of their turns
@@ -199,12 +206,20 @@ class Batcher:
                     self._changed.notify_all()  # there is work for a helper
             try:
                 self._before_batch(alone)
+                began = self._clock()
                 run_isolated(waiting.lane.run, rows)
+                self._on_batch(_told(waiting.lane, rows, began, self._clock()))
             finally:
                 with self._changed:
                     self._running -= 1
                     if self._stopped:
                         self._changed.notify_all()
+
+
+def _told(lane: Lane, rows: Sequence[Row], began: float, ended: float) -> Batch:
+    lengths = [row.length for row in rows]
+    waited = began - min(row.since for row in rows)
+    return Batch(lane.name, len(rows), sum(lengths), len(rows) * max(lengths), waited, ended - began)
 
 
 def run_isolated(run: Run, rows: Sequence[Row]) -> None:

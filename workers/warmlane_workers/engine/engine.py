@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
 from warmlane.results import Table, WarmModel
 from warmlane_workers import tasks
+from warmlane_workers.engine import reports
 from warmlane_workers.engine.batcher import Batcher, Lane, Row
 from warmlane_workers.engine.cache import WarmCache
 from warmlane_workers.engine.conversations import Talks, read_job
 from warmlane_workers.engine.device import Device
 from warmlane_workers.engine.entry import Entry, Over, Room
-from warmlane_workers.engine.loader import BaseKey, Key, Loaded, Loader, ModelKey
+from warmlane_workers.engine.loaded import BaseKey, Key, Loaded, ModelKey
+from warmlane_workers.engine.loader import Loader
 from warmlane_workers.engine.mixing import Part
 from warmlane_workers.engine.reading import check_config, check_job, effective, read_row
 from warmlane_workers.engine.relief import relieved
@@ -29,6 +32,7 @@ from warmlane_workers.flavor.load import check_pipeline
 from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import ModelStore
+from warmlane_workers.observer import UNSEEN, Observer
 from warmlane_workers.settings import CONVERSATION_TTL_S
 from warmlane_workers.tasks.base import Plan, Prepared, Task
 from warmlane_workers.tasks.failures import assembled
@@ -46,6 +50,7 @@ class Engine:
         conversation_ttl_s: how long a conversation waits for its next turn.
         cache_ttl_s: how long a model stays that nobody uses and that is not pinned; 0 until its room is wanted.
         on_change: called when a model came or went.
+        observer: told of batches and loads.
     """
 
     def __init__(
@@ -59,14 +64,16 @@ class Engine:
         conversation_ttl_s: int = CONVERSATION_TTL_S,
         cache_ttl_s: float = 0.0,
         on_change: Callable[[], None],
+        observer: Observer = UNSEEN,
     ) -> None:
+        self._observer = observer
         self._store = store
         self.device = device
         self._trust_remote_code = trust_remote_code
         self._conversation_ttl_s = conversation_ttl_s
         self._reach = Reach(tuple(root.resolve() for root in source_roots), url_inputs)
-        self._batcher = Batcher(device.streams, device.share_cores)
-        self._loader = Loader(store, device, source_roots)
+        self._batcher = Batcher(device.streams, device.share_cores, on_batch=observer.batch)
+        self._loader = Loader(store, device, source_roots, observer)
         self.cache: WarmCache[Key, Loaded] = WarmCache(
             device.cache_bytes, self._loader.free, on_change, evict=self._loader.evict
         )
@@ -108,8 +115,7 @@ class Engine:
             check_job(artifact, job)
         single = not isinstance(job.inputs, list | Table)
         rows = job.inputs.rows() if isinstance(job.inputs, Table) else [job.inputs] if single else job.inputs
-        with self.cache.lease(key, lambda room: self._loader.load(key, artifact, context, room, trust=trust)) as entry:
-            refuse_unasked(entry.value.components, agreed=trust)
+        with self._lease(key, artifact, context, trust=trust) as entry:
             task = self._raw(entry.value) if raw else self._task(entry.value)
             loaded = self._configs.get((key.name, key.version), {})
             plan = task.plan(job.params if raw else effective(artifact, job.params, loaded))
@@ -119,9 +125,15 @@ class Engine:
                 return task.prepare(talks.read(read) if talks else read, plan)
 
             policy = POLICIES[job.on_error](single, context)
-            submit = self._submitter(entry.value, task, plan)
+            queue = self._queue(key, entry.value, task, plan)
             told = listener(job, task, plan, context)
             waiting = Rows(rows, prepare, lambda outputs: task.finish(outputs, plan), policy, context, told)
+            began = time.monotonic()
+
+            def submit(parts: list[Row]) -> None:
+                self._observer.prepared(key.name, time.monotonic() - began)
+                queue(parts)
+
             answers = waiting.run(submit)
             if talks:
                 talks.keep(rows, answers, policy)
@@ -129,16 +141,33 @@ class Engine:
             told.end(answers)
             return assembled(task, answers, single, job.output, waiting.truncated)
 
-    def _submitter(self, loaded: Loaded, task: Task, plan: Plan) -> Callable[[list[Row]], None]:
+    @contextmanager
+    def _lease(
+        self, key: ModelKey, artifact: Artifact, context: JobContext, *, trust: bool, pin: bool = False
+    ) -> Iterator[Entry[Key, Loaded]]:
+        """A model in memory, which a job that did not agree to it gets none of whose code is the model's own."""
+        warm = True
+
+        def load(room: Room) -> tuple[Loaded, int] | Over[Key, Loaded]:
+            nonlocal warm
+            warm = False
+            return self._loader.load(key, artifact, context, room, trust=trust)
+
+        with self.cache.lease(key, load, pin=pin) as entry:
+            self._observer.wanted(key.name, warm=warm)
+            refuse_unasked(entry.value.components, agreed=trust)
+            yield entry
+
+    def _queue(self, key: ModelKey, loaded: Loaded, task: Task, plan: Plan) -> Callable[[list[Row]], None]:
         """What queues a job's rows for the device."""
         budget, mix = self.device.batch_tokens * task.budget_factor, loaded.mix
         if mix is None or not task.mixes:
             # The task object is part of the key: rows never meet those of an unloaded twin.
             run = relieved(lambda batch: task.forward(batch, plan), self._relieve)
-            lane = Lane((id(task), plan.group), run, budget)
+            lane = Lane((id(task), plan.group), run, budget, key.name)
             return lambda rows: self._batcher.submit(lane, rows)
         run = relieved(lambda batch: mix.run(batch, self._make_task), self._relieve)
-        lane = Lane(mix.key(loaded, task, plan), run, budget)
+        lane = Lane(mix.key(loaded, task, plan), run, budget, key.name)
 
         def submit(rows: list[Row]) -> None:
             for row in rows:
@@ -159,12 +188,7 @@ class Engine:
         if job.return_type == "pipeline" and artifact.model_type:
             check_pipeline(artifact)
         started = time.monotonic()
-
-        def read(room: Room) -> tuple[Loaded, int] | Over[Key, Loaded]:
-            return self._loader.load(key, artifact, context, room, trust=trust)
-
-        with self.cache.lease(key, read, pin=job.pin) as entry:
-            refuse_unasked(entry.value.components, agreed=trust)
+        with self._lease(key, artifact, context, trust=trust, pin=job.pin) as entry:
             if job.return_type == "pipeline":
                 task = self._task(entry.value)
                 if job.model_config:
@@ -175,22 +199,15 @@ class Engine:
                 "model": str(key),
                 "task": artifact.task,
                 "return_type": job.return_type,
-                "types": self._types(entry.value, job.return_type),
+                "types": reports.types(entry.value, job.return_type),
                 "recorded_dtype": artifact.dtype,
                 "dtype": entry.value.dtype,
                 "device": self.device.name,
                 "bytes": entry.bytes,
-                **self._sharing(entry),
+                **reports.sharing(entry),
                 "pinned": entry.pinned,
                 "seconds": round(time.monotonic() - started, 3),
             }
-
-    def _sharing(self, entry: Entry[Key, Loaded]) -> dict[str, Any]:
-        """What a report says of an adapter's base: its name, its bytes, and who shares it."""
-        if entry.below is None:
-            return {}
-        others = sorted({other.value.name for other in list(entry.below.above)} - {entry.value.name})
-        return {"base": entry.below.value.name, "base_bytes": entry.below.bytes, "shared_with": others}
 
     def unload(self, text: str) -> int:
         """Let go of a model (of all its versions, unless the reference names one); returns the bytes freed."""
@@ -219,20 +236,8 @@ class Engine:
 
     def warm(self) -> tuple[WarmModel, ...]:
         """What is in memory, for the registry."""
-        return tuple(self._describe(entry) for entry in self.cache.entries() if isinstance(entry.key, ModelKey))
-
-    def _describe(self, entry: Entry[Key, Loaded]) -> WarmModel:
-        return WarmModel(
-            model=str(entry.key),
-            task=entry.value.artifact.task,
-            dtype=entry.value.dtype,
-            device=self.device.name,
-            bytes=entry.bytes,
-            pinned=entry.pinned,
-            idle_s=round(self.cache.idle_s(entry), 1),
-            base=entry.below.value.name if entry.below is not None else "",
-            base_bytes=entry.below.bytes if entry.below is not None else 0,
-        )
+        entries = [entry for entry in self.cache.entries() if isinstance(entry.key, ModelKey)]
+        return tuple(reports.warm(entry, self.device.name, self.cache.idle_s(entry)) for entry in entries)
 
     def _find(self, text: str, dtype: str | None, *, prefer_warm: bool) -> tuple[ModelKey, Artifact]:
         """The key that a request means. Without a type it is the recorded one; for predict, that of the last load: it
@@ -271,10 +276,3 @@ class Engine:
         if loaded.raw is None:  # as above
             loaded.raw = RawTask(loaded.components)
         return loaded.raw
-
-    def _types(self, loaded: Loaded, return_type: str) -> dict[str, str]:
-        parts = {name: type(part).__name__ for name, part in loaded.components.items() if name != "task"}
-        pipeline = getattr(loaded.task, "pipeline", None)
-        if return_type == "pipeline" and pipeline is not None:
-            return {"pipeline": type(pipeline).__name__, **parts}
-        return parts

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Hashable, Iterator, MutableMapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
 from warmlane.model import ModelRef
 from warmlane.results import State
 from warmlane_workers.engine.device import Device, measure
-from warmlane_workers.engine.entry import Over, Room
+from warmlane_workers.engine.entry import Entry, Over, Room
 from warmlane_workers.engine.host import HostTier
+from warmlane_workers.engine.loaded import BaseKey, Key, Loaded, ModelKey
 from warmlane_workers.engine.mixing import Mix
 from warmlane_workers.engine.parking import ParkedWeights, can_park
 from warmlane_workers.flavor import sharing
@@ -26,57 +27,9 @@ from warmlane_workers.flavor.stored import Stored
 from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import ModelStore
-from warmlane_workers.tasks.base import Task
+from warmlane_workers.observer import UNSEEN, Observer
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelKey:
-    """What makes a loaded model this one and no other."""
-
-    name: str
-    version: int
-    dtype: str | None
-
-    def __str__(self) -> str:
-        return f"{self.name}/{self.version}"
-
-
-@dataclass(frozen=True, slots=True)
-class BaseKey:
-    """A base that adapters brought, and that is no model of the store itself."""
-
-    identity: sharing.BaseIdentity
-
-    def __str__(self) -> str:
-        return str(self.identity)
-
-
-Key = ModelKey | BaseKey
-
-
-@dataclass(eq=False)
-class Loaded:
-    """A model in memory. Its tasks are made at the first predict that needs them, over the same weights.
-
-    Attributes:
-        identity: what makes others able to share its weights; None where they cannot.
-        base: the model whose weights it shares.
-        known: of a base, the components of those that share it.
-        mix: where its rows share batches with those of others.
-    """
-
-    name: str
-    artifact: Artifact
-    components: dict[str, Any] = field(repr=False)
-    dtype: str
-    task: Task | None = field(default=None, repr=False)
-    raw: Task | None = field(default=None, repr=False)
-    identity: sharing.BaseIdentity | None = field(default=None, repr=False)
-    base: Loaded | None = field(default=None, repr=False)
-    known: MutableMapping[Hashable, Any] = field(default_factory=WeakValueDictionary, repr=False)
-    mix: Mix | None = field(default=None, repr=False)
 
 
 class Loader:
@@ -84,9 +37,13 @@ class Loader:
 
     Args:
         source_roots: directories that an adapter's base must lie in which is named by its path.
+        observer: told of what comes and goes.
     """
 
-    def __init__(self, store: ModelStore, device: Device, source_roots: tuple[Path, ...]) -> None:
+    def __init__(
+        self, store: ModelStore, device: Device, source_roots: tuple[Path, ...], observer: Observer = UNSEEN
+    ) -> None:
+        self._observer = observer
         self._store = store
         self._device = device
         self._source_roots = source_roots
@@ -106,17 +63,21 @@ class Loader:
             OutOfMemory: the device's memory is full.
         """
         context.tell(State.LOADING, "loading")
-        loaded = self._restored(key, context, room)
+        began = time.monotonic()
+        loaded = self.restored(key, context, room)
         if loaded is not None:
-            return self._measured(loaded, context)
+            self._observer.loaded(key.name, "host", time.monotonic() - began)
+            context.tell(State.RUNNING, "running")
+            return loaded, measure(loaded.components["model"])
         logger.info("loading %s as %s", key, key.dtype, extra={"action": "load", "job_id": context.job_id})
         if not artifact.model_type:  # a diagnostic task has no model
-            return self._measured(Loaded(str(key), artifact, {"task": artifact.task}, ""), context)
-        return self._over(key, artifact, context, trust=trust)
+            return Loaded(str(key), artifact, {"task": artifact.task}, ""), 0
+        return self._found(key, artifact, context, began, trust=trust)
 
-    def _over(self, key: ModelKey, artifact: Artifact, context: JobContext, *, trust: bool) -> Over[Key, Loaded]:
-        """How to load a model, as the cache will choose: over a base that it can share, or with weights of its own."""
-        with self._not_deleted(key):
+    def _found(
+        self, key: ModelKey, artifact: Artifact, context: JobContext, began: float, *, trust: bool
+    ) -> Over[Key, Loaded]:
+        with self.not_deleted(key):
             stored = Stored.find(
                 self._store.path(key.name, key.version),
                 artifact,
@@ -132,57 +93,14 @@ class Loader:
             extra = {"action": "own_base", "job_id": context.job_id}
             logger.warning("%s has a base of its own: %s", key, obstacle, extra=extra)
 
-        def alone(room: Room) -> tuple[Loaded, int]:
-            with self._not_deleted(key):
-                loaded = _loaded(str(key), stored, stored.adapted(stored.weights(room)), identity)
-                loaded.components |= stored.components(loaded.known)
-            return self._measured(loaded, context)
+        def done() -> None:
+            self._observer.loaded(key.name, "store", time.monotonic() - began)
+            context.tell(State.RUNNING, "running")
 
-        def base(room: Room) -> tuple[Loaded, int]:
-            assert identity is not None
-            loaded = self._restored(BaseKey(identity), context, room)
-            if loaded is None:
-                with self._not_deleted(key):
-                    loaded = _loaded(str(identity), stored, stored.weights(room), identity)
-            return loaded, measure(loaded.components["model"])
-
-        def over(below: Loaded, room: Room) -> tuple[Loaded, int]:
-            with self._not_deleted(key):
-                loaded = _loaded(str(key), stored, sharing.over(stored, below.components["model"]))
-                loaded.components |= stored.components(below.known)
-            loaded.base = below
-            self._mix(loaded, below)
-            return self._measured(loaded, context)
-
-        def same(entry: Entry[Key, Loaded]) -> bool:
-            # Two stored models with the same weights stay apart: each can be unloaded by its name.
-            usable = artifact.has_adapter or isinstance(entry.key, BaseKey)
-            return usable and identity is not None and entry.value.identity == identity
-
-        brought = (BaseKey(identity), base) if artifact.has_adapter and identity is not None else None
-        return Over(same, over, brought, alone)
-
-    def _mix(self, loaded: Loaded, below: Loaded) -> None:
-        parts = parts_of(loaded.components["model"])
-        if parts is None:
-            logger.info("%s shares its base, not its batches", loaded.name, extra={"action": "unmixed"})
-            return
-        if below.mix is None:
-            below.mix = Mix(below.components["model"])
-        loaded.mix = below.mix
-        loaded.mix.join(loaded, parts)
-
-    def _measured(self, loaded: Loaded, context: JobContext) -> tuple[Loaded, int]:
-        context.tell(State.RUNNING, "running")
-        model = loaded.components.get("model")
-        if model is None:
-            return loaded, 0
-        if loaded.base is not None:
-            return loaded, sharing.own_bytes(model, loaded.base.components["model"])
-        return loaded, measure(model)
+        return _Load(self, key, stored, identity, context, done).plan()
 
     @contextlib.contextmanager
-    def _not_deleted(self, key: ModelKey) -> Iterator[None]:
+    def not_deleted(self, key: ModelKey) -> Iterator[None]:
         """Deleted while it is read, a model is not damaged but gone, and once warm nobody would unload it any more."""
         try:
             yield
@@ -193,8 +111,10 @@ class Loader:
         """Take a model off the device; the host keeps it where it has room. What shares a base is soon read again."""
         if loaded.base is None and self.host.park(key, loaded):
             self._device.release()
+            self._observer.evicted(key.name, "host")
         else:
             self.free(loaded)
+            self._observer.evicted(key.name, "nowhere")
 
     def free(self, loaded: Loaded) -> None:
         """Let go of a model, wherever it is."""
@@ -205,7 +125,8 @@ class Loader:
         """Let go of models that only the host still keeps; returns the bytes of those."""
         return self.host.drop(matches)
 
-    def _restored(self, key: Key, context: JobContext, room: Room) -> Loaded | None:
+    def restored(self, key: Key, context: JobContext, room: Room) -> Loaded | None:
+        """What the host has kept, back on the device; None if it has not."""
         size = self.host.size(key)
         if size is None:
             return None
@@ -232,6 +153,72 @@ class Loader:
         loaded.base = None
 
 
-def _loaded(name: str, stored: Stored, model: Any, identity: sharing.BaseIdentity | None = None) -> Loaded:
-    components = {"task": stored.artifact.task, "model": model}
-    return Loaded(name, stored.artifact, components, str(model.dtype).removeprefix("torch."), identity=identity)
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """A model on its way from the store: with weights of its own, or over those of a base, as the cache will choose.
+
+    Attributes:
+        identity: of its weights, or its base's; None where they are its own.
+        done: called when it is there.
+    """
+
+    loader: Loader
+    key: ModelKey
+    stored: Stored
+    identity: sharing.BaseIdentity | None
+    context: JobContext
+    done: Callable[[], None]
+
+    def plan(self) -> Over[Key, Loaded]:
+        if self.stored.artifact.has_adapter and self.identity is not None:
+            return Over(self._same, self._over, (BaseKey(self.identity), self._base))
+        return Over(self._same, self._over, alone=self._alone)
+
+    def _same(self, entry: Entry[Key, Loaded]) -> bool:
+        # Two stored models with the same weights stay apart: each can be unloaded by its name.
+        usable = self.stored.artifact.has_adapter or isinstance(entry.key, BaseKey)
+        return usable and self.identity is not None and entry.value.identity == self.identity
+
+    def _alone(self, room: Room) -> tuple[Loaded, int]:
+        with self.loader.not_deleted(self.key):
+            model = self.stored.adapted(self.stored.weights(room))
+            loaded = self._made(str(self.key), model, self.identity)
+            loaded.components |= self.stored.components(loaded.known)
+        self.done()
+        return loaded, measure(model)
+
+    def _base(self, room: Room) -> tuple[Loaded, int]:
+        assert self.identity is not None
+        key = BaseKey(self.identity)
+        loaded = self.loader.restored(key, self.context, room)
+        if loaded is None:
+            with self.loader.not_deleted(self.key):
+                loaded = self._made(str(key), self.stored.weights(room), self.identity)
+        return loaded, measure(loaded.components["model"])
+
+    def _over(self, below: Loaded, room: Room) -> tuple[Loaded, int]:
+        base = below.components["model"]
+        with self.loader.not_deleted(self.key):
+            model = sharing.over(self.stored, base)
+            loaded = self._made(str(self.key), model)
+            loaded.components |= self.stored.components(below.known)
+        loaded.base = below
+        self._mix(loaded, below)
+        self.done()
+        return loaded, sharing.own_bytes(model, base)
+
+    def _made(self, name: str, model: Any, identity: sharing.BaseIdentity | None = None) -> Loaded:
+        artifact = self.stored.artifact
+        components = {"task": artifact.task, "model": model}
+        return Loaded(name, artifact, components, str(model.dtype).removeprefix("torch."), identity=identity)
+
+    def _mix(self, loaded: Loaded, below: Loaded) -> None:
+        parts = parts_of(loaded.components["model"])
+        if parts is None:
+            extra = {"action": "unmixed", "job_id": self.context.job_id}
+            logger.info("%s shares its base, and no batches: its method cannot", loaded.name, extra=extra)
+            return
+        if below.mix is None:
+            below.mix = Mix(below.components["model"])
+        loaded.mix = below.mix
+        loaded.mix.join(loaded, parts)

@@ -18,7 +18,7 @@ from warmlane_workers.flavor.mixing import CannotMix, MixedModel, Parts, rows_of
 from warmlane_workers.tasks.base import Plan, Prepared, Task
 
 if TYPE_CHECKING:
-    from warmlane_workers.engine.loader import Loaded
+    from warmlane_workers.engine.loaded import Loaded
 
 logger = logging.getLogger(__name__)
 

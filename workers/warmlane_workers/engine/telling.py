@@ -45,6 +45,8 @@ class Silent:
         Raises:
             JobCancelled: somebody wants the job cancelled.
         """
+        if len(futures) == 1:  # most jobs; to wait for several costs a lock and a queue more
+            return _done(next(iter(futures)), timeout_s)
         first = concurrent.futures.FIRST_EXCEPTION
         return concurrent.futures.wait(futures, timeout=timeout_s, return_when=first).done
 
@@ -55,6 +57,15 @@ class Silent:
 
     def end(self, answers: Sequence[Any]) -> None:
         """All rows are answered."""
+
+
+def _done(future: Future[Any], timeout_s: float) -> Collection[Future[Any]]:
+    """The future, if it is done in time."""
+    try:
+        future.exception(timeout_s)
+    except TimeoutError:
+        return ()
+    return (future,)
 
 
 class Telling(Silent):

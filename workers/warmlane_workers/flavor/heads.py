@@ -25,6 +25,8 @@ Replaced = Mapping[str, tuple[int, ...]]
 
 #: Only the methods that leave the base's layers alone keep this tensor; they wrap the base once less than the others.
 _PROMPT = "prompt_embeddings"
+#: Steps in the names of tensors inside PEFT's wrapper of a kept module; with `bias="all"` it keeps these a second time.
+_INSIDE = {"original_module", "modules_to_save"}
 
 
 def replaced(adapter: Checkpoint | PeftModel | None) -> Replaced:
@@ -75,7 +77,11 @@ def _below(modules: Any, shapes: Mapping[str, tuple[int, ...]]) -> Replaced:
     kept = tuple(name for name in modules if isinstance(name, str) and name)
     above = "base_model." if _PROMPT in shapes else "base_model.model."
     names = {key.removeprefix(above): shape for key, shape in shapes.items() if key.startswith(above)}
-    return {name: shape for name, shape in names.items() if any(path.endswith(kept) for path in _modules_above(name))}
+    return {
+        name: shape
+        for name, shape in names.items()
+        if any(path.endswith(kept) for path in _modules_above(name)) and _INSIDE.isdisjoint(name.split("."))
+    }
 
 
 def _modules_above(tensor: str) -> list[str]:
