@@ -97,15 +97,14 @@ def main() -> None:
     parser.add_argument("--adapters", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="wl-") as home:
-        with Served(Path(home), roots=(minilm(),)) as served:
-            store_adapters(served, Path(home), options.adapters)
-            torch.set_num_threads(1)
-            first, cold_s = load(served, "adapter-0")
-            before = resident(os.getpid())
-            loads = [load(served, f"adapter-{number}") for number in range(1, options.adapters)]
-            grown = resident(os.getpid()) - before
-            one, many = compare(served, options.rounds)
+    with tempfile.TemporaryDirectory(prefix="wl-") as home, Served(Path(home), roots=(minilm(),)) as served:
+        store_adapters(served, Path(home), options.adapters)
+        torch.set_num_threads(1)
+        first, cold_s = load(served, "adapter-0")
+        before = resident(os.getpid())
+        loads = [load(served, f"adapter-{number}") for number in range(1, options.adapters)]
+        grown = resident(os.getpid()) - before
+        one, many = compare(served, options.rounds)
     table = Table(title=f"{options.adapters} adapters of MiniLM", show_header=False)
     copy = first["base_bytes"]
     table.add_row("the base, MB", f"{copy / MB:.1f}")
@@ -115,11 +114,15 @@ def main() -> None:
     table.add_row("as many full copies, MB (computed)", f"{options.adapters * (copy + first['bytes']) / MB:.0f}")
     times = sorted(seconds for _, seconds in loads)
     table.add_row("load with the base, ms", f"{cold_s * 1e3:.0f}")
-    table.add_row("load on the warm base, ms: median, most", f"{statistics.median(times) * 1e3:.0f}, {times[-1] * 1e3:.0f}")
+    table.add_row(
+        "load on the warm base, ms: median, most", f"{statistics.median(times) * 1e3:.0f}, {times[-1] * 1e3:.0f}"
+    )
     ratios = [b / a for a, b in zip(one, many, strict=True)]
     table.add_row(f"{TEXTS} texts of one adapter, CPU ms", f"{statistics.median(one) * 1e3:.1f}")
     table.add_row(f"{TEXTS} texts of {MIXED} adapters, CPU ms", f"{statistics.median(many) * 1e3:.1f}")
-    table.add_row("ratio: median, least, most", f"{statistics.median(ratios):.2f}, {min(ratios):.2f}, {max(ratios):.2f}")
+    table.add_row(
+        "ratio: median, least, most", f"{statistics.median(ratios):.2f}, {min(ratios):.2f}, {max(ratios):.2f}"
+    )
     Console().print(table)
 
 

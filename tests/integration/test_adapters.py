@@ -6,7 +6,6 @@ Each answer is compared with that of the pipeline that the adapter was saved fro
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 import torch
 import transformers
 from peft import LoraConfig, get_peft_model
+from transformers.models.bert.modeling_bert import BertIntermediate
 
 from tests import tiny
 from tests.inprocess import Records, Served
@@ -131,12 +131,9 @@ def mixed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def ask_together(served: Served, task: str, names: list[str], texts: list[str]) -> dict[tuple[str, str], Any]:
-    """Every text to every model at the same time: the device is kept busy until all wait for it."""
-    go = threading.Event()
-    blocked = [served.engine._batcher for _ in ()]
+    """Every text to every model at the same time."""
     with ThreadPoolExecutor(64) as pool:
         jobs = {(name, text): pool.submit(answer, served, task, name, text) for text in texts for name in names}
-        go.set()
         return {key: job.result(60) for key, job in jobs.items()}
 
 
@@ -156,3 +153,118 @@ def test_adapters_answer_in_any_mix_as_alone(
     wrong = [key for key, got in found.items() if not close(got, alone(served, task, *key))]
     assert not wrong
     assert max(mixed) > 1
+
+
+def test_a_base_is_read_once_and_counts_once(
+    served: Served, checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many adapters: each has its own bytes, and all tell the same base with the others that share it."""
+    names = add_all(served, FEATURES, checkpoints[FEATURES])
+    read, calls = reading.read_model, []
+    monkeypatch.setattr(reading, "read_model", lambda *args, **options: calls.append(1) or read(*args, **options))
+    reports = [load(served, name) for name in names]
+    assert len(calls) == 1
+    assert len({report["base"] for report in reports}) == 1
+    assert reports[-1]["shared_with"] == sorted(f"{name}/1" for name in names[:-1])
+    whole = reports[0]["base_bytes"]
+    assert all(0 < report["bytes"] < whole / 3 for report in reports)
+    assert sum(entry.bytes for entry in served.engine.cache.entries()) == whole + sum(
+        report["bytes"] for report in reports
+    )
+    assert {(warm.model, warm.base, warm.base_bytes) for warm in served.engine.warm()} == {
+        (report["model"], report["base"], whole) for report in reports
+    }
+
+
+def test_adapters_share_their_tokenizer(served: Served, checkpoints: dict[str, Path]) -> None:
+    """Where its files say the same: a vocabulary takes more than an adapter does."""
+    for name in add_all(served, FEATURES, checkpoints[FEATURES]):
+        load(served, name)
+    entries = [entry for entry in served.engine.cache.entries() if entry.below]
+    assert len({id(entry.value.components["tokenizer"]) for entry in entries}) == 1
+
+
+def test_an_adapter_stands_on_a_stored_model_that_is_its_base(served: Served, checkpoints: dict[str, Path]) -> None:
+    """The same files under a name of the store: they are told as the base, and unloaded by their name."""
+    served.add_directory("bare", checkpoints[FEATURES], FEATURES)
+    add(served, "adapter", FEATURES, checkpoints[FEATURES], lora())
+    load(served, "bare")
+    assert load(served, "adapter")["base"] == "bare/1"
+    assert [warm.base for warm in served.engine.warm()] == ["", "bare/1"]
+
+
+def test_a_stored_model_stands_on_the_base_that_adapters_brought(served: Served, checkpoints: dict[str, Path]) -> None:
+    """It takes nothing of its own then."""
+    served.add_directory("bare", checkpoints[FEATURES], FEATURES)
+    add(served, "adapter", FEATURES, checkpoints[FEATURES], lora())
+    base = load(served, "adapter")["base"]
+    report = load(served, "bare")
+    assert (report["base"], report["bytes"], report["shared_with"]) == (base, 0, ["adapter/1"])
+
+
+def test_unloading_the_last_adapter_unloads_its_base(served: Served, checkpoints: dict[str, Path]) -> None:
+    """Nobody could unload it by a name; until then it stays for the others."""
+    for name in add_all(served, FEATURES, checkpoints[FEATURES])[:2]:
+        size = load(served, name)["base_bytes"]
+    assert served.engine.unload("narrow") < size
+    assert served.engine.unload("wide") > size
+    assert served.engine.cache.entries() == []
+
+
+def test_another_type_is_another_base(served: Served, checkpoints: dict[str, Path]) -> None:
+    """Weights of two types share nothing."""
+    add(served, "adapter", FEATURES, checkpoints[FEATURES], lora())
+    context = JobContext(Records(), "0" * 32, 1)  # type: ignore[arg-type]
+    single = load(served, "adapter")
+    half = served.engine.load(LoadJob(model="adapter", dtype="bfloat16"), context)
+    assert single["base"] != half["base"]
+
+
+# -- methods that share less ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["dora", "ia3", "prompt tuning", "prefix tuning"])
+def test_other_methods_share_their_base_and_no_batches(
+    served: Served, checkpoints: dict[str, Path], method: str, mixed: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says so, and they answer as alone beside others."""
+    add(served, "lora", CLASSIFIER, checkpoints[CLASSIFIER], lora(task_type="SEQ_CLS"))
+    add(served, "other", CLASSIFIER, checkpoints[CLASSIFIER], METHODS[method](), seed=1)
+    with caplog.at_level(logging.INFO):
+        assert load(served, "lora")["base"] == load(served, "other")["base"]
+    assert [record.action for record in caplog.records if hasattr(record, "action")].count("unmixed") == 1
+    found = ask_together(served, CLASSIFIER, ["lora", "other"], TEXTS[:6])
+    assert all(close(got, alone(served, CLASSIFIER, *key)) for key, got in found.items())
+    assert mixed == []
+
+
+def test_an_adapter_that_writes_into_its_base_gets_one_of_its_own(
+    served: Served, checkpoints: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """LoRA that trained biases keeps them in the base's place: the log says so, and the others answer as before."""
+    add(served, "lora", CLASSIFIER, checkpoints[CLASSIFIER], lora(task_type="SEQ_CLS"))
+    add(served, "biased", CLASSIFIER, checkpoints[CLASSIFIER], lora(task_type="SEQ_CLS", bias="all"), seed=1)
+    load(served, "lora")
+    assert "base" not in load(served, "biased")
+    assert "bias changes its base" in caplog.text
+    for name in ("lora", "biased"):
+        assert close(answer(served, CLASSIFIER, name, TEXTS[0]), alone(served, CLASSIFIER, name, TEXTS[0]))
+
+
+def test_rows_that_a_model_lays_out_otherwise_are_run_by_adapter(
+    served: Served, checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a layer sees tokens before rows nobody can tell whose they are; the answers are right all the same."""
+
+    def sideways(self: Any, states: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.intermediate_act_fn(self.dense(states.transpose(0, 1)))  # (tokens, rows, hidden)
+        return found.transpose(0, 1)
+
+    monkeypatch.setattr(BertIntermediate, "forward", sideways)
+    names = ["narrow", "elsewhere"]
+    for seed, name in enumerate(names):
+        add(served, name, FEATURES, checkpoints[FEATURES], KINDS[FEATURES][name](), seed)
+        load(served, name)
+    found = ask_together(served, FEATURES, names, TEXTS)
+    assert all(close(got, alone(served, FEATURES, *key)) for key, got in found.items())
+    assert "no longer mixed" in caplog.text
