@@ -32,14 +32,13 @@ from tests.fleet import minilm
 from tests.inprocess import Records, Served
 from warmlane.jobs import LoadJob
 from warmlane_workers.engine.mixing import Part
-from warmlane_workers.flavor import save_model
 from warmlane_workers.lifecycle import JobContext
 
 TEXTS = 32
 MIXED = 16
 
 
-def store_adapters(served: Served, root: Path, count: int) -> None:
+def store_adapters(served: Served, count: int) -> None:
     """Save adapters that differ, each as a model of its own, over the same checkpoint."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(minilm())
     base = transformers.AutoModel.from_pretrained(minilm())
@@ -50,12 +49,7 @@ def store_adapters(served: Served, root: Path, count: int) -> None:
             for parameter in model.parameters():
                 if parameter.requires_grad:
                     parameter.normal_(std=0.02)
-        served._store.publish(
-            f"adapter-{number}",
-            lambda directory: save_model(
-                {"model": model, "tokenizer": tokenizer}, directory, task="feature-extraction", check_weights=False
-            ),
-        )
+        served.add(f"adapter-{number}", "feature-extraction", {"model": model, "tokenizer": tokenizer})
 
 
 def load(served: Served, name: str) -> tuple[dict[str, Any], float]:
@@ -71,8 +65,10 @@ def parts(served: Served, texts: list[str], adapters: int) -> list[Part]:
     made: list[Part] = []
     for number, text in enumerate(texts):
         owner = loaded[number % adapters]
-        plan = owner.task.plan({})
-        made += [Part(owner, owner.task, plan, prepared) for prepared in owner.task.prepare(text, plan)]
+        task = owner.task
+        assert task is not None
+        plan = task.plan({})
+        made += [Part(owner, task, plan, prepared) for prepared in task.prepare(text, plan)]
     return sorted(made, key=lambda part: part.prepared.length)
 
 
@@ -98,7 +94,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="wl-") as home, Served(Path(home), roots=(minilm(),)) as served:
-        store_adapters(served, Path(home), options.adapters)
+        store_adapters(served, options.adapters)
         torch.set_num_threads(1)
         first, cold_s = load(served, "adapter-0")
         before = resident(os.getpid())
