@@ -9,6 +9,7 @@
 | `<ns>:workers`      | sorted set   | heartbeat               | client, unload          | pruned by readers' clock |
 | `<ns>:lanes:<queue>` | sorted set  | heartbeat, rehome       | submit                  | pruned by rehome |
 | `<ns>:paces`        | hash         | heartbeat, rehome       | submit                  | as lanes |
+| `<ns>:budgets`      | hash         | load jobs               | load jobs               | for ever |
 | `<ns>:home:<queue>:<model>` | string | submit               | submit                  | `HOME_TTL_S` |
 | `<ns>:homes:<queue>:<worker>` | sorted set | submit         | submit                  | `HOME_TTL_S` |
 | `<ns>:worker:<id>`  | string       | heartbeat               | client, unload          | `WORKER_TTL_S` |
@@ -119,6 +120,10 @@ class Keys:
 
     def lanes(self, queue_name: str) -> str:
         return f"{self.namespace}:lanes:{queue_name}"
+
+    @property
+    def budgets(self) -> str:
+        return f"{self.namespace}:budgets"
 
     @property
     def paces(self) -> str:

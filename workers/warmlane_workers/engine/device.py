@@ -36,6 +36,7 @@ class Device:
         cache_bytes: what the warm models may take of its memory.
         host_bytes: what models that left it may take of the host's.
         cores: of the host.
+        batch_fixed: the size of batches is the operator's, and not to be measured.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Device:
     batch_tokens: int
     cores: int
     host_bytes: int = 0
+    batch_fixed: bool = False
 
     @property
     def streams(self) -> int:
@@ -54,6 +56,11 @@ class Device:
     def share_cores(self, alone: bool) -> None:
         """Before a batch, in its thread: spread its operations over all cores if it has them for itself."""
         set_own_threads(self.cores if alone or self.streams == 1 else 1)
+
+    @property
+    def kind(self) -> str:
+        """What is equally fast: the GPU's name, or the CPU with its cores."""
+        return f"cpu-{self.cores}" if self.name == "cpu" else torch.cuda.get_device_name(0)
 
     @property
     def torch(self) -> torch.device:
@@ -92,7 +99,7 @@ def find(
                 "WARMLANE_HOST_CACHE_BYTES: on a CPU the host's memory is the device's; set WARMLANE_CACHE_BYTES alone"
             )
         budget = (cache_bytes or Size(share=_CPU_SHARE)).of(ram)
-        return Device("cpu", ram, budget, batch_tokens or _CPU_BATCH_TOKENS, cores)
+        return Device("cpu", ram, budget, batch_tokens or _CPU_BATCH_TOKENS, cores, batch_fixed=batch_tokens > 0)
     if not torch.cuda.is_available():
         raise ConfigurationError(
             f"device {setting}: torch sees no GPU; check the driver and the torch build, or use cpu"
@@ -105,6 +112,7 @@ def find(
         batch_tokens or _GPU_BATCH_TOKENS,
         cores,
         (Size(share=_HOST_SHARE) if host_bytes is None else host_bytes).of(ram),
+        batch_tokens > 0,
     )
 
 

@@ -16,6 +16,7 @@ from warmlane.results import Table, WarmModel
 from warmlane_workers import tasks
 from warmlane_workers.engine import reports
 from warmlane_workers.engine.batcher import Batcher, Lane, Row
+from warmlane_workers.engine.budget import Budgets
 from warmlane_workers.engine.cache import WarmCache
 from warmlane_workers.engine.conversations import Talks, read_job
 from warmlane_workers.engine.device import Device
@@ -73,6 +74,7 @@ class Engine:
         self._conversation_ttl_s = conversation_ttl_s
         self._reach = Reach(tuple(root.resolve() for root in source_roots), url_inputs)
         self._batcher = Batcher(device.streams, device.share_cores, on_batch=observer.batch)
+        self._budgets = Budgets(device, self._batcher.submit)
         self._loader = Loader(store, device, source_roots, observer)
         self.cache: WarmCache[Key, Loaded] = WarmCache(
             device.cache_bytes, self._loader.free, on_change, evict=self._loader.evict
@@ -160,7 +162,8 @@ class Engine:
 
     def _queue(self, key: ModelKey, loaded: Loaded, task: Task, plan: Plan) -> Callable[[list[Row]], None]:
         """What queues a job's rows for the device."""
-        budget, mix = self.device.batch_tokens * task.budget_factor, loaded.mix
+        budget = (loaded.batch_tokens or self.device.batch_tokens) * task.budget_factor
+        mix = loaded.mix
         if mix is None or not task.mixes:
             # The task object is part of the key: rows never meet those of an unloaded twin.
             run = relieved(lambda batch: task.forward(batch, plan), self._relieve)
@@ -193,6 +196,7 @@ class Engine:
                 task = self._task(entry.value)
                 if job.model_config:
                     check_config(artifact, job.model_config, task)
+                self._budgets.find(entry.value, task, context)
             self._served[key.name, key.version] = key.dtype
             self._configs[key.name, key.version] = job.model_config or {}
             return {
@@ -205,6 +209,7 @@ class Engine:
                 "device": self.device.name,
                 "bytes": entry.bytes,
                 **reports.sharing(entry),
+                "batch_tokens": entry.value.batch_tokens or self.device.batch_tokens,
                 "pinned": entry.pinned,
                 "seconds": round(time.monotonic() - started, 3),
             }
@@ -225,13 +230,11 @@ class Engine:
         def meant(key: Key) -> bool:
             return isinstance(key, ModelKey) and key.name == ref.name and wanted in (None, key.version)
 
+        bases = [entry.below for entry in self.cache.entries() if meant(entry.key) and entry.below is not None]
         freed = self.cache.unload(meant)
-        lone = {
-            entry.key
-            for entry in self.cache.entries()
-            if isinstance(entry.key, BaseKey) and not (entry.above or entry.held)
-        }
-        freed += self.cache.unload(lambda key: key in lone)  # nobody could unload a base by its name
+        # Nobody could unload a base by its name.
+        lone = {base.key for base in bases if isinstance(base.key, BaseKey) and not (base.above or base.held)}
+        freed += self.cache.unload(lambda key: key in lone)
         return freed + self._loader.unload(meant)
 
     def warm(self) -> tuple[WarmModel, ...]:

@@ -49,6 +49,7 @@ class Loaded:
     """A model in memory. Its tasks are made at the first predict that needs them, over the same weights.
 
     Attributes:
+        batch_tokens: what was measured to suit its batches; 0: nothing yet.
         identity: what makes others able to share its weights; None where they cannot.
         base: the model whose weights it shares.
         known: of a base, the components of those that share it.
@@ -59,6 +60,7 @@ class Loaded:
     artifact: Artifact
     components: dict[str, Any] = field(repr=False)
     dtype: str
+    batch_tokens: int = 0
     task: Task | None = field(default=None, repr=False)
     raw: Task | None = field(default=None, repr=False)
     identity: BaseIdentity | None = field(default=None, repr=False)

@@ -75,6 +75,9 @@ class Task(ABC):
     #: The class name of the pipeline that was saved.
     instance_type: str = ""
 
+    #: A row of middle length, by which `engine.budget` measures; None: the task's batches are not worth it.
+    specimen: Any = None
+
     @abstractmethod
     def plan(self, params: Mapping[str, Any]) -> Plan:
         """Check a job's parameters.

@@ -10,7 +10,7 @@ import numpy
 
 from warmlane.errors import InvalidParams
 from warmlane_workers.tasks.base import Plan, Prepared
-from warmlane_workers.tasks.text import TextTask
+from warmlane_workers.tasks.text import SPECIMEN, TextTask
 
 POOLINGS = ("mean", "cls")
 
@@ -22,6 +22,7 @@ class FeatureExtraction(TextTask):
     models are compared by, at a fraction of the bytes.
     """
 
+    specimen = SPECIMEN
     allowed = frozenset({"truncation", "max_length", "pooling", "normalize"})
 
     def plan(self, params: Mapping[str, Any]) -> Plan:

@@ -16,6 +16,10 @@ from warmlane_workers.tasks.pipeline import PipelineTask
 TRUNCATIONS = (None, True, False, "longest_first", "only_first", "only_second", "do_not_truncate")
 
 
+#: A text of middle length.
+SPECIMEN = "the old houses beside the river are red in the evening sun " * 2
+
+
 class TextTask(PipelineTask):
     """Result: what the guide's table says of the task. A row is a str."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from warmlane.errors import InvalidParams, SchemaError
 from warmlane_workers.tasks.base import Plan
-from warmlane_workers.tasks.text import TextTask
+from warmlane_workers.tasks.text import SPECIMEN, TextTask
 
 
 class TextClassification(TextTask):
@@ -16,6 +16,7 @@ class TextClassification(TextTask):
     With `top_k` other than 1, a text has several labels: then the columns hold lists, best label first.
     """
 
+    specimen = SPECIMEN
     allowed = frozenset({"top_k", "function_to_apply", "truncation", "max_length"})
 
     def plan(self, params: Mapping[str, Any]) -> Plan:

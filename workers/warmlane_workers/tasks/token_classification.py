@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from warmlane_workers.tasks.base import Plan
-from warmlane_workers.tasks.text import TextTask
+from warmlane_workers.tasks.text import SPECIMEN, TextTask
 
 
 class TokenClassification(TextTask):
@@ -16,6 +16,7 @@ class TokenClassification(TextTask):
     read in pieces that overlap by `stride` tokens.
     """
 
+    specimen = SPECIMEN
     allowed = frozenset({"aggregation_strategy", "ignore_labels", "stride", "is_split_into_words", "delimiter"})
 
     def was_cut(self, row: Any, items: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
