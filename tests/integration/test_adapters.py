@@ -5,9 +5,12 @@ Each answer is compared with that of the pipeline that the adapter was saved fro
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,13 +22,15 @@ import transformers
 from peft import LoraConfig, get_peft_model
 from transformers.models.bert.modeling_bert import BertIntermediate
 
-from tests import tiny
+from tests import tiny, tiny_seq2seq
 from tests.inprocess import Records, Served
 from tests.tiny_peft import METHODS
 from warmlane.jobs import LoadJob
-from warmlane_workers.engine import mixing
+from warmlane_workers.engine import device, mixing
+from warmlane_workers.engine.batcher import Lane, Row
 from warmlane_workers.flavor import reading
 from warmlane_workers.lifecycle import JobContext
+from warmlane_workers.pipelines.build import build_pipeline
 
 CLASSIFIER, FEATURES, WRITER = tiny.TASKS
 TEXTS = tiny.texts(12, longest=20, seed=3)
@@ -67,13 +72,17 @@ def add(served: Served, name: str, task: str, checkpoint: Path, config: Any, see
     """Save an adapter of a checkpoint; what it trains is moved, so that no two adapters answer alike."""
     pipeline: Any = transformers.pipeline
     base = pipeline(task, model=str(checkpoint), device="cpu").model
+    served.add(name, task, {"model": moved(base, config, seed), "tokenizer": tiny.tokenizer(checkpoint)})
+
+
+def moved(base: Any, config: Any, seed: int) -> Any:
     torch.manual_seed(seed)
     model: Any = get_peft_model(base, config)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter += 0.2 * torch.randn_like(parameter)
-    served.add(name, task, {"model": model, "tokenizer": tiny.tokenizer(checkpoint)})
+    return model.eval()
 
 
 def add_all(served: Served, task: str, checkpoint: Path) -> list[str]:
@@ -131,11 +140,33 @@ def mixed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
+def at_once(served: Served, asks: Sequence[Callable[[], Any]]) -> list[Any]:
+    """What each answers; the device begins when the rows of all wait for it, so that they meet in batches."""
+    go, batcher = threading.Event(), served.engine._batcher
+
+    def hold(batch: list[Any]) -> list[Any]:
+        assert go.wait(60)
+        return batch
+
+    def waiting() -> int:
+        with batcher._changed:
+            return sum(len(lane.by_length) for lane in batcher._lanes.values())
+
+    for _ in range(served.engine.device.streams):
+        batcher.submit(Lane(object(), hold, 1), [Row(None, 1)])
+    with ThreadPoolExecutor(len(asks)) as pool:
+        jobs = [pool.submit(ask) for ask in asks]
+        while waiting() < len(asks) and not any(job.done() for job in jobs):
+            threading.Event().wait(0.001)
+        go.set()
+        return [job.result(60) for job in jobs]
+
+
 def ask_together(served: Served, task: str, names: list[str], texts: list[str]) -> dict[tuple[str, str], Any]:
     """Every text to every model at the same time."""
-    with ThreadPoolExecutor(64) as pool:
-        jobs = {(name, text): pool.submit(answer, served, task, name, text) for text in texts for name in names}
-        return {key: job.result(60) for key, job in jobs.items()}
+    keys = [(name, text) for text in texts for name in names]
+    found = at_once(served, [functools.partial(answer, served, task, *key) for key in keys])
+    return dict(zip(keys, found, strict=True))
 
 
 @pytest.mark.parametrize("task", tiny.TASKS)
@@ -219,6 +250,57 @@ def test_another_type_is_another_base(served: Served, checkpoints: dict[str, Pat
     single = load(served, "adapter")
     half = served.engine.load(LoadJob(model="adapter", dtype="bfloat16"), context)
     assert single["base"] != half["base"]
+
+
+def test_a_base_returns_from_host_memory(
+    tmp_path: Path, checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is parked when its last adapter has left; these are read again, and answer as before."""
+    size = sum(path.stat().st_size for path in checkpoints[FEATURES].glob("*.safetensors"))
+    place = dataclasses.replace(device.find("cpu"), cache_bytes=size * 3 // 2, host_bytes=9 * size)
+    monkeypatch.setattr(device, "find", lambda name: place)
+    with Served(tmp_path, roots=tuple(checkpoints.values())) as served:
+        names = add_all(served, FEATURES, checkpoints[FEATURES])[:2]
+        served.add_directory("other", checkpoints[CLASSIFIER], CLASSIFIER)
+        before = {key: answer(served, FEATURES, *key) for key in [(name, TEXTS[0]) for name in names]}
+        load(served, "other")
+        assert [warm.model for warm in served.engine.warm()] == ["other/1"]
+        monkeypatch.setattr(reading, "read_model", lambda *args, **options: pytest.fail("it was read"))
+        assert all(close(answer(served, FEATURES, *key), expected) for key, expected in before.items())
+
+
+def test_beams_are_mixed_too(served: Served, checkpoints: dict[str, Path], mixed: list[int]) -> None:
+    """Where each row stands for several inside the model."""
+    names = add_all(served, WRITER, checkpoints[WRITER])
+    options: Any = {"num_beams": 3, "do_sample": False, "max_new_tokens": 6}
+    keys = [(name, text) for text in PROMPTS[:3] for name in names]
+    found = at_once(served, [functools.partial(served.predict, *key, **options) for key in keys])
+    assert [texts[0] for texts in found] == [
+        served.bare[name](text, **options)[0]["generated_text"].strip() for name, text in keys
+    ]
+    assert max(mixed) > 1
+
+
+def test_an_encoder_decoder_mixes(served: Served, tmp_path: Path, mixed: list[int]) -> None:
+    """Its encoder sees each row once, its decoder once a beam."""
+    model, tokenizer = tiny_seq2seq.t5()
+    checkpoint = tmp_path / "t5"
+    model.save_pretrained(checkpoint)
+    tokenizer.save_pretrained(checkpoint)
+    served.engine._loader._source_roots += (tmp_path,)
+    names = ["one", "two"]
+    for seed, name in enumerate(names):
+        base = transformers.T5ForConditionalGeneration.from_pretrained(checkpoint)
+        adapted = moved(base, lora(4, ("q", "v", "wo"), task_type="SEQ_2_SEQ_LM"), seed)
+        components = {"model": adapted, "tokenizer": tokenizer}
+        served.add_pipeline(name, build_pipeline({"task": "text2text-generation", **components}, None))
+    keys = [(name, text) for text in TEXTS[:4] for name in names]
+    options: Any = {"num_beams": 2, "max_new_tokens": 6}
+    found = at_once(served, [functools.partial(served.predict, *key, **options) for key in keys])
+    assert [texts[0] for texts in found] == [
+        served.bare[name](text, **options)[0]["generated_text"].strip() for name, text in keys
+    ]
+    assert max(mixed) > 1
 
 
 # -- methods that share less ------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper, ModulesToSaveWrapper
 
 from warmlane_workers.flavor import adapters
+from warmlane_workers.flavor.memory import is_exhausted
 
 #: (a module's input, its output without adapter, its other arguments) -> its output with an adapter.
 Part = Callable[..., torch.Tensor]
@@ -111,14 +112,19 @@ class MixedModel:
         """Whether all modules that adapters change see a batch row by row; models may lay out rows as they like.
 
         Raises:
-            CannotMix: one does not.
+            CannotMix: one does not, or the model needs more than tokens.
         """
         ids = torch.arange(6, device=self.model.device).reshape(2, 3)  # three tokens tell rows from columns
         inputs = {"input_ids": ids, **({"decoder_input_ids": ids} if self.model.config.is_encoder_decoder else {})}
         while self._unproven:
             owner = next(iter(self._unproven))
-            with torch.inference_mode(), rows_of([(owner, 1), (None, 1)]):
-                self.model(**inputs)
+            try:
+                with torch.inference_mode(), rows_of([(owner, 1), (None, 1)]):
+                    self.model(**inputs)
+            except Exception as exc:
+                if is_exhausted(exc):
+                    raise
+                raise CannotMix(f"the model does not run on a trial batch ({type(exc).__name__}: {exc})") from exc
             self._unproven.discard(owner)
 
     def remove(self, owner: Hashable) -> None:
