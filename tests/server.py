@@ -61,3 +61,12 @@ class Server:
             self._process.send_signal(number)
             self._process.wait(timeout=30)
             self._process = None
+
+    def freeze(self) -> None:
+        """From now on it takes calls and answers none, until `thaw`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)

@@ -217,7 +217,7 @@ class Wire:
             text.slot.wake.clear()
             found = yield ReadText(given.job_id, given.cursor, self.slots.id)
             if found is None:
-                raise _not_found(given.job_id)
+                raise not_found(given.job_id)
             new = given.take(found)
             if new:
                 return new
@@ -242,7 +242,7 @@ class Wire:
         """
         found = yield Watch(job_id)
         if found is None:
-            raise _not_found(job_id)
+            raise not_found(job_id)
         status: JobStatus = found[0]
         return status
 
@@ -255,7 +255,7 @@ class Wire:
         error = JobCancelled(f"job {job_id} was cancelled", id=job_id)
         state = yield Cancel(job_id, error, self.settings.result_ttl_s)
         if not state:
-            raise _not_found(job_id)
+            raise not_found(job_id)
         return State(state)
 
     def models(self) -> Flow[list[ModelInfo]]:
@@ -294,7 +294,8 @@ def _to_fetch(outcome: Outcome) -> bool:
     return outcome.state is State.SUCCEEDED and outcome.result is None
 
 
-def _not_found(job_id: str) -> JobNotFound:
+def not_found(job_id: str) -> JobNotFound:
+    """How a question after a job ends that has no record."""
     return JobNotFound(f"no job {job_id}: it never was, or its record has expired", id=job_id)
 
 
@@ -319,7 +320,7 @@ def _expired(job_id: str) -> ResultExpired:
 def _read_outcome(job_id: str, found: tuple[JobStatus, bytes | None] | None) -> Outcome | None:
     """The outcome in a job's record; None while it goes on."""
     if found is None:
-        raise _not_found(job_id)
+        raise not_found(job_id)
     status, result = found
     if not status.state.final:
         return None

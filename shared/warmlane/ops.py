@@ -22,6 +22,7 @@ from warmlane.records import (
     read_models,
     read_status,
     read_worker,
+    text_event,
 )
 from warmlane.results import JobStatus, ModelInfo, Progress, State, WorkerInfo
 from warmlane.settings import QUEUED_TTL_S
@@ -106,7 +107,15 @@ class Start(Op[Verdict]):
         limits = [patience.attempts, patience.crashes, patience.in_company]
         return (
             [names.job(self.job_id), names.running(self.life)],
-            [self.job_id, self.worker_id, QUEUED_TTL_S, *limits, "1" if self.alone else ""],
+            [
+                self.job_id,
+                self.worker_id,
+                QUEUED_TTL_S,
+                *limits,
+                "1" if self.alone else "",
+                text_event(self.job_id),
+                names.inbox(""),
+            ],
         )
 
     def read(self, reply: Any) -> Verdict:
@@ -174,7 +183,8 @@ class ReportProgress(Op[bool]):
     progress: Progress
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
-        return [names.job(self.job_id)], [self.state.value, f"{self.progress.fraction:.4f}", self.progress.phase]
+        said = [self.state.value, f"{self.progress.fraction:.4f}", self.progress.phase]
+        return [names.job(self.job_id)], [*said, text_event(self.job_id), names.inbox("")]
 
     def read(self, reply: Any) -> bool:
         return bool(reply)

@@ -73,7 +73,7 @@ class Outcome:
 
 
 def text_event(job_id: str) -> bytes:
-    """The news that a job's text has grown. Older clients do not know it, and read the record."""
+    """The news that a job's text or record has changed. Older clients do not know it, and read the record."""
     return codec.encode("event", {"id": job_id, "state": _TEXT})
 
 

@@ -248,6 +248,23 @@ class JobStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class JobEvent:
+    """News of a job.
+
+    Attributes:
+        kind: "status": its record has changed; "text": the text of its answer has grown; "interrupted": that text goes
+            on otherwise, since the job was done again, and is told no further; "end": it is final.
+        status: its record.
+        at: how many characters come before `text`.
+    """
+
+    kind: str
+    status: JobStatus
+    at: int = 0
+    text: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A job that failed as poison or by an internal error, or a message that did not decode; its message is kept.
 

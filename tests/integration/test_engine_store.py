@@ -56,7 +56,9 @@ def store(tmp_path: Path, checkpoint: Path) -> ModelStore:
 
 @pytest.fixture
 def engine(store: ModelStore) -> Engine:
-    return Engine(store, device.find("cpu", batch_tokens=512), source_roots=(), trust_remote_code=False, on_change=lambda: None)
+    return Engine(
+        store, device.find("cpu", batch_tokens=512), source_roots=(), trust_remote_code=False, on_change=lambda: None
+    )
 
 
 def load(engine: Engine, model: str, context: Context | None = None) -> Any:

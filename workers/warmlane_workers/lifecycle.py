@@ -30,6 +30,7 @@ from warmlane.errors import (
     WarmlaneError,
 )
 from warmlane.jobs import Job, new_id
+from warmlane.keys import MANAGE_QUEUE
 from warmlane.ops import Finish, Op, ReportProgress, Start, Verdict
 from warmlane.records import Outcome
 from warmlane.results import Progress, State
@@ -153,17 +154,18 @@ class Lifecycle:
         self._gate = Gate()
         self._handlers = handlers
         self._result_ttl_s = result_ttl_s
-        self._pace = Pace()
+        self._pace = Pace()  # of jobs on the device
+        self._elsewhere = Pace()
         self._pause = threading.Event()  # never set: only waited for
 
     @property
     def running(self) -> int:
         """Jobs that are running now."""
-        return self._pace.running
+        return self._pace.running + self._elsewhere.running
 
     @property
     def pace_ms(self) -> float:
-        """How long a job takes here lately."""
+        """How long a job on the device takes here lately."""
         return self._pace.ms
 
     def work(self, queue: str, job_id: str, job: Job | StoredJob) -> None:
@@ -194,12 +196,13 @@ class Lifecycle:
         elif verdict.word == "poison":
             outcome = Outcome.failed(_poison(job_id, verdict))
         else:
-            self._pace.begin()
+            pace = self._elsewhere if queue == MANAGE_QUEUE else self._pace
+            pace.begin()
             try:
                 with about_job(job_id, job.kind, job.subject):
                     outcome = self._run(job, self._context(job_id, verdict))
             finally:
-                self._pace.end()
+                pace.end()
         began = time.monotonic()
         self._commit(queue, job_id, outcome)
         self._on_settled(queue, job_id)
