@@ -88,7 +88,7 @@ def test_a_pin_keeps_the_base() -> None:
 
 def test_a_lease_keeps_the_base() -> None:
     """What others use through an adapter is in use, and a load waits for its end."""
-    shelf, loaded = Shelf(8), threading.Event()
+    shelf, loaded = Shelf(8, LIMIT_S, LIMIT_S), threading.Event()
 
     def big() -> None:
         shelf.use("big", 8)
@@ -106,8 +106,7 @@ def test_a_lease_keeps_the_base() -> None:
 
 def test_users_that_always_overlap_cannot_keep_a_base_for_ever() -> None:
     """It leaves with its last user; idle ones above it are given to nobody else meanwhile, and leave as well."""
-    shelf = Shelf(9)
-    shelf.cache._patience_s = LIMIT_S
+    shelf = Shelf(9, LIMIT_S)
     use(shelf, "idle")
     with ThreadPoolExecutor(1) as pool, ExitStack() as users:
         users.enter_context(shelf.cache.lease("hot", lambda room: over("hot")))
@@ -185,7 +184,7 @@ def test_idle_bases_expire_with_what_stands_on_them() -> None:
 
 def test_many_threads_share_one_base() -> None:
     """However loads, uses and evictions meet, there is one base at a time, and nobody is given one that has left."""
-    shelf = Shelf(7)  # room for the base and two of three
+    shelf = Shelf(7, LIMIT_S)  # room for the base and two of three
 
     def work(turn: int) -> bool:
         key = "abc"[turn % 3]
