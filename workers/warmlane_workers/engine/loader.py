@@ -88,10 +88,16 @@ class Loader:
         """
         context.tell(State.LOADING, "loading")
         began = time.monotonic()
-        loaded = self._restored(key, context, room)
+
+        def make_room(size: int) -> None:
+            context.tell(State.LOADING, "making room", 0.1)  # it may wait for models in use
+            room(size)
+            context.tell(State.LOADING, "moving weights", 0.2)
+
+        loaded = self._restored(key, context, make_room)
         source = "host" if loaded is not None else "store"
         if loaded is None:
-            loaded = self._read(key, artifact, context, room, trust=trust)
+            loaded = self._read(key, artifact, context, make_room, trust=trust)
         self._observer.loaded(key.name, source, time.monotonic() - began)
         context.tell(State.RUNNING, "running")
         return loaded, measure(loaded.components["model"]) if "model" in loaded.components else 0
