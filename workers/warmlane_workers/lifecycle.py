@@ -93,9 +93,9 @@ class JobContext:
         """Seconds to the job's deadline; infinite without one, 0 when it has passed."""
         return max(0.0, self._late_at - time.monotonic())
 
-    def tell(self, state: State, phase: str) -> None:
+    def tell(self, state: State, phase: str, fraction: float = 0.0) -> None:
         """Say what happens, and hear nothing: for a load, which other jobs wait for whatever becomes of this one."""
-        self._send(state, Progress(0.0, phase))
+        self._send(state, Progress(fraction, phase))
 
     def ask(self, op: Op[R]) -> R:
         """Ask the store for more than a report.

@@ -130,7 +130,7 @@ class Loader:
         size = self.host.size(key)
         if size is None:
             return None
-        room(size)
+        _telling(context, room)(size)
         loaded = self.host.restore(key)
         if loaded is not None:
             logger.info("%s is back from host memory", key, extra={"action": "restore", "job_id": context.job_id})
@@ -151,6 +151,17 @@ class Loader:
         if loaded.base is None:
             self._device.release()  # takes long, and what shared a base leaves little
         loaded.base = None
+
+
+def _telling(context: JobContext, room: Room) -> Room:
+    """Says what the job does around the making of room."""
+
+    def make_room(size: int) -> None:
+        context.tell(State.LOADING, "making room", 0.1)  # it may wait for models in use
+        room(size)
+        context.tell(State.LOADING, "moving weights", 0.2)
+
+    return make_room
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +192,7 @@ class _Load:
 
     def _alone(self, room: Room) -> tuple[Loaded, int]:
         with self.loader.not_deleted(self.key):
-            model = self.stored.adapted(self.stored.weights(room))
+            model = self.stored.adapted(self.stored.weights(_telling(self.context, room)))
             loaded = self._made(str(self.key), model, self.identity)
             loaded.components |= self.stored.components(loaded.known)
         self.done()
@@ -193,7 +204,8 @@ class _Load:
         loaded = self.loader.restored(key, self.context, room)
         if loaded is None:
             with self.loader.not_deleted(self.key):
-                loaded = self._made(str(key), self.stored.weights(room), self.identity)
+                weights = self.stored.weights(_telling(self.context, room))
+                loaded = self._made(str(key), weights, self.identity)
         return loaded, measure(loaded.components["model"])
 
     def _over(self, below: Loaded, room: Room) -> tuple[Loaded, int]:
