@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from warmlane import tracing
 from warmlane.model import ModelRef
 from warmlane.results import State
 from warmlane_workers.engine.cache import Room
@@ -94,10 +95,12 @@ class Loader:
             room(size)
             context.tell(State.LOADING, "moving weights", 0.2)
 
-        loaded = self._restored(key, context, make_room)
-        source = "host" if loaded is not None else "store"
-        if loaded is None:
-            loaded = self._read(key, artifact, context, make_room, trust=trust)
+        with tracing.span("warmlane.load", model=key.name) as span:
+            loaded = self._restored(key, context, make_room)
+            source = "host" if loaded is not None else "store"
+            span.say(source=source)
+            if loaded is None:
+                loaded = self._read(key, artifact, context, make_room, trust=trust)
         self._observer.loaded(key.name, source, time.monotonic() - began)
         context.tell(State.RUNNING, "running")
         return loaded, measure(loaded.components["model"]) if "model" in loaded.components else 0
