@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from warmlane import tracing
 from warmlane.model import ModelRef
 from warmlane.results import State
 from warmlane_workers.engine.device import Device, measure
@@ -130,8 +131,10 @@ class Loader:
         size = self.host.size(key)
         if size is None:
             return None
-        _telling(context, room)(size)
-        loaded = self.host.restore(key)
+        with tracing.span("warmlane.load", model=key.name) as span:
+            span.say(source="host")
+            _telling(context, room)(size)
+            loaded = self.host.restore(key)
         if loaded is not None:
             logger.info("%s is back from host memory", key, extra={"action": "restore", "job_id": context.job_id})
         return loaded
@@ -191,7 +194,7 @@ class _Load:
         return usable and self.identity is not None and entry.value.identity == self.identity
 
     def _alone(self, room: Room) -> tuple[Loaded, int]:
-        with self.loader.not_deleted(self.key):
+        with self._reading():
             model = self.stored.adapted(self.stored.weights(_telling(self.context, room)))
             loaded = self._made(str(self.key), model, self.identity)
             loaded.components |= self.stored.components(loaded.known)
@@ -203,14 +206,14 @@ class _Load:
         key = BaseKey(self.identity)
         loaded = self.loader.restored(key, self.context, room)
         if loaded is None:
-            with self.loader.not_deleted(self.key):
+            with self._reading():
                 weights = self.stored.weights(_telling(self.context, room))
                 loaded = self._made(str(key), weights, self.identity)
         return loaded, measure(loaded.components["model"])
 
     def _over(self, below: Loaded, room: Room) -> tuple[Loaded, int]:
         base = below.components["model"]
-        with self.loader.not_deleted(self.key):
+        with self._reading():
             model = sharing.over(self.stored, base)
             loaded = self._made(str(self.key), model)
             loaded.components |= self.stored.components(below.known)
@@ -218,6 +221,12 @@ class _Load:
         self._mix(loaded, below)
         self.done()
         return loaded, sharing.own_bytes(model, base)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        with tracing.span("warmlane.load", model=self.key.name) as span, self.loader.not_deleted(self.key):
+            span.say(source="store")
+            yield
 
     def _made(self, name: str, model: Any, identity: sharing.BaseIdentity | None = None) -> Loaded:
         artifact = self.stored.artifact
