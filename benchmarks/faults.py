@@ -77,7 +77,7 @@ class Found:
     """What became of it.
 
     Attributes:
-        lost: codes of what callers heard instead of a result.
+        lost: what callers heard instead of a result.
         wrong: answers that are not those of their question.
         doubled: jobs with more than one end.
         saved_twice: saves that published another number of versions than one.
@@ -151,7 +151,7 @@ class Callers:
             result = rows(self._insist(lambda: job.result(timeout=LOST_S)))
         except WarmlaneError as exc:
             with self._lock:
-                self._found.lost[exc.code] += 1
+                self._found.lost[f"{exc.code}: {exc.message}"] += 1
             return
         right = number in self.saves or close(result, self._answer(number))
         with self._lock:
