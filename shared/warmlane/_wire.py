@@ -82,8 +82,13 @@ class Wire:
     _models: dict[str, tuple[float, ModelInfo]] = field(default_factory=dict)
     _registry: tuple[float, Registry] = (-math.inf, Registry(()))
 
-    def submit(self, job: Job, job_id: str, slot: Slot, options: Options = AS_EVER) -> Flow[None]:
+    def submit(
+        self, job: Job, job_id: str, slot: Slot, options: Options = AS_EVER, traceparent: str = ""
+    ) -> Flow[None]:
         """Check a job as far as this side can, then enqueue it where its model is warm.
+
+        Args:
+            traceparent: the span that it is enqueued in, see `warmlane.tracing`.
 
         Raises:
             ModelNotFound, SchemaError, InvalidParams, PoolNotFound, QueueFull,
@@ -107,7 +112,7 @@ class Wire:
             slot.late_at = self.clock() + options.deadline
         try:
             accepted = yield Submit(
-                message, self.slots.id, options, place, most_jobs=settings.queue_jobs, most_bytes=settings.queue_bytes
+                message, self.slots.id, options, place, settings.queue_jobs, settings.queue_bytes, traceparent
             )
         except (QueueFull, IdempotencyConflict):
             yield from discard(self.blobs, sent)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 
-from warmlane import _graveyard, _news, jobs
+from warmlane import _graveyard, _news, jobs, tracing
 from warmlane._requests import Requests
 from warmlane._slots import Pause, Slot, Slots, Work
 from warmlane._wire import Flow, Wire
@@ -65,8 +65,12 @@ class AsyncClient(Requests["AsyncJob"]):
         asked = Options(**options)
         job_id = asked.job_id() or jobs.new_id()
         slot = self._transport.slots.open(job_id)
-        task = asyncio.get_running_loop().create_task(self._drive(self._wire.submit(job, job_id, slot, asked)))
+        task = asyncio.get_running_loop().create_task(self._submit(job, job_id, slot, asked))
         return AsyncJob(self, job_id, slot, task)
+
+    async def _submit(self, job: JobRequest, job_id: str, slot: Slot, asked: Options) -> None:
+        with tracing.span("warmlane.enqueue", kind=job.kind, model=job.subject, job_id=job_id) as span:
+            await self._drive(self._wire.submit(job, job_id, slot, asked, span.traceparent))
 
     def job(self, job_id: str) -> AsyncJob:
         """The handle of a job that any process enqueued; asks nothing yet."""

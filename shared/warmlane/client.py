@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 
-from warmlane import _graveyard, _news, jobs
+from warmlane import _graveyard, _news, jobs, tracing
 from warmlane._requests import Requests
 from warmlane._slots import Pause, Slot, Slots, Work
 from warmlane._wire import Flow, Wire
@@ -77,7 +77,8 @@ class Client(Requests["Job"]):
         asked = Options(**options)
         job_id = asked.job_id() or jobs.new_id()
         slot = self._transport.slots.open(job_id)
-        self._drive(self._wire.submit(job, job_id, slot, asked))
+        with tracing.span("warmlane.enqueue", kind=job.kind, model=job.subject, job_id=job_id) as span:
+            self._drive(self._wire.submit(job, job_id, slot, asked, span.traceparent))
         return Job(self, job_id, slot)
 
     def job(self, job_id: str) -> Job:

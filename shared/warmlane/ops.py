@@ -58,6 +58,7 @@ class Verdict(NamedTuple):
         left_s: seconds to its deadline; None without one.
         priority: one of `warmlane.jobs.PRIORITIES`.
         waited_s: seconds since it was accepted.
+        traceparent: the span that it was enqueued in, see `warmlane.tracing`.
     """
 
     word: str
@@ -66,6 +67,7 @@ class Verdict(NamedTuple):
     left_s: float | None = None
     priority: str = "normal"
     waited_s: float = 0.0
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +124,10 @@ class Start(Op[Verdict]):
         word, attempts, crashes = reply[0].decode(), int(reply[1]), int(reply[2])
         if word != "run":
             return Verdict(word, attempts, crashes)
-        left, priority, waited = reply[3:]
+        left, priority, waited, span = reply[3:]
         left_s = None if left is None else int(left) / 1000
-        return Verdict(word, attempts, crashes, left_s, (priority or b"normal").decode(), int(waited) / 1000)
+        named = (priority or b"normal").decode()
+        return Verdict(word, attempts, crashes, left_s, named, int(waited) / 1000, span.decode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -285,7 +285,13 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class WarmModel:
-    """A model that a worker holds in memory right now."""
+    """A model that a worker holds in memory right now.
+
+    Attributes:
+        bytes: of its own.
+        base: whose weights it shares with others: a model's name, or what the adapters call their base; "" if nobody's.
+        base_bytes: what those take, once for all.
+    """
 
     model: str
     task: str
@@ -294,6 +300,8 @@ class WarmModel:
     bytes: int
     pinned: bool
     idle_s: float
+    base: str = ""
+    base_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +324,13 @@ class WorkerInfo:
     models: tuple[WarmModel, ...]
     pool: str = "default"
     pace_ms: float = 1.0
+
+    @property
+    def held_bytes(self) -> int:
+        """What the models take of the budget; a base that several share counts once."""
+        names = {model.model for model in self.models}
+        bases = {model.base: model.base_bytes for model in self.models if model.base and model.base not in names}
+        return sum(model.bytes for model in self.models) + sum(bases.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class Context(JobContext):
     def report(self, fraction: float, phase: str) -> None:
         pass
 
-    def tell(self, state: State, phase: str) -> None:
+    def tell(self, state: State, phase: str, fraction: float = 0.0) -> None:
         if state is State.LOADING:
             self._while_loading()
 

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from warmlane import codec
+from warmlane import codec, tracing
 from warmlane.blobs import Blobs, StoredJob, opened
 from warmlane.dead import DEAD_CODES, Bury
 from warmlane.errors import (
@@ -93,9 +93,9 @@ class JobContext:
         """Seconds to the job's deadline; infinite without one, 0 when it has passed."""
         return max(0.0, self._late_at - time.monotonic())
 
-    def tell(self, state: State, phase: str) -> None:
+    def tell(self, state: State, phase: str, fraction: float = 0.0) -> None:
         """Say what happens, and hear nothing: for a load, which other jobs wait for whatever becomes of this one."""
-        self._send(state, Progress(0.0, phase))
+        self._send(state, Progress(fraction, phase))
 
     def ask(self, op: Op[R]) -> R:
         """Ask the store for more than a report.
@@ -199,8 +199,12 @@ class Lifecycle:
             pace = self._elsewhere if queue == MANAGE_QUEUE else self._pace
             pace.begin()
             try:
-                with about_job(job_id, job.kind, job.subject):
+                with (
+                    about_job(job_id, job.kind, job.subject),
+                    tracing.span("warmlane.job", parent=verdict.traceparent, job_id=job_id, kind=job.kind) as span,
+                ):
                     outcome = self._run(job, self._context(job_id, verdict))
+                    span.say(model=job.subject, outcome=_word(outcome))
             finally:
                 pace.end()
         began = time.monotonic()
@@ -209,7 +213,7 @@ class Lifecycle:
         self._tell(job_id, job, verdict, outcome, time.monotonic() - began)
 
     def _tell(self, job_id: str, job: Job | StoredJob, verdict: Verdict, outcome: Outcome, commit_s: float) -> None:
-        word = "succeeded" if outcome.error is None else outcome.error["code"]
+        word = _word(outcome)
         model = job.subject.partition("/")[0].partition("@")[0]
         first = verdict.word == "run" and verdict.attempts == 1
         self._observer.ended(Ended(job.kind, model, word, verdict.waited_s if first else None, commit_s))
@@ -258,6 +262,11 @@ class Lifecycle:
                 # Away, read-only, out of memory, or refusing us: an operator's trouble, which no job may pay for.
                 logger.error("the server does not take it, trying on: %s", exc, extra={"action": "insist"})
                 self._pause.wait(INSIST_S)
+
+
+def _word(outcome: Outcome) -> str:
+    """How a job ended: "succeeded", or the code of its error."""
+    return "succeeded" if outcome.error is None else str(outcome.error["code"])
 
 
 def _poison(job_id: str, verdict: Verdict) -> PoisonJob:

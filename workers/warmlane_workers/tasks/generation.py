@@ -109,6 +109,9 @@ class GeneratingTask(WritingTask):
                 limit=self.max_length,
             )
 
+    def together(self, batch: Sequence[Prepared], plan: Plan) -> Iterator[Sequence[Prepared]]:
+        return self.runs(batch, plan)
+
     def runs(self, batch: Sequence[Prepared], plan: Plan) -> Iterator[Sequence[Prepared]]:
         """The rows that may run together: where a setting counts tokens, those of one length, which need no padding.
 

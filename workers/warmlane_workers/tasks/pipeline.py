@@ -9,6 +9,7 @@ import inspect
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from transformers import GenerationConfig
@@ -82,6 +83,15 @@ def readable() -> Iterator[None]:
         ) from exc
 
 
+#: Tokenizer -> what whoever uses it holds; adapters of one base share theirs.
+_LOCKS: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
+
+
+def _lock_of(tokenizer: Any) -> threading.Lock:
+    """A fast tokenizer keeps its truncation and padding in itself and refuses to change them while it is in use."""
+    return threading.Lock() if tokenizer is None else _LOCKS.setdefault(tokenizer, threading.Lock())
+
+
 class PipelineTask(Task):
     """A task answered by a transformers pipeline of any type; a family that can share batches says how."""
 
@@ -93,8 +103,7 @@ class PipelineTask(Task):
         self.pipeline = build_pipeline(components, record)
         self.model = self.pipeline.model
         self.tokenizer = self.pipeline.tokenizer
-        # A fast tokenizer keeps its truncation and padding in itself and refuses to change them while it is in use.
-        self._lock: contextlib.AbstractContextManager[Any] = threading.Lock()
+        self._lock: contextlib.AbstractContextManager[Any] = _lock_of(self.tokenizer)
         self._vocabulary = limits.vocabulary(self.model)
         self._writes = self.pipeline._pipeline_calls_generate and self.model.can_generate()
         self._named = frozenset(inspect.signature(self.pipeline._sanitize_parameters).parameters)
