@@ -17,6 +17,7 @@ from warmlane.errors import InvalidParams, SchemaError, UnsupportedTask
 from warmlane_workers.tasks.base import Plan, Prepared
 from warmlane_workers.tasks.openai import requests
 from warmlane_workers.tasks.openai.stopping import StopTexts, cut
+from warmlane_workers.tasks.params import Kind, number
 from warmlane_workers.tasks.pipeline import GENERATION
 from warmlane_workers.tasks.text_generation import TextGeneration
 
@@ -62,6 +63,9 @@ class _Generation(TextGeneration):
     def __init__(self, components: dict[str, Any], record: Mapping[str, Any] | None, model: str) -> None:
         super().__init__(components, record)
         self._name = model
+
+    def kind_of(self, name: str) -> Kind | None:
+        return number(0) if name == "temperature" else super().kind_of(name)  # with 0 the likeliest token is taken
 
     def plan(self, params: Mapping[str, Any]) -> Plan:
         self.check_params(params)
