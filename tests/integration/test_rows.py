@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from tests import tiny
-from tests.inprocess import Served
+from tests import tiny, tiny_media, tiny_seq2seq
+from tests.inprocess import Served, seeded
 from warmlane.errors import InputTooLong, InternalError, InvalidParams, SchemaError, WarmlaneError
 from warmlane.jobs import PredictJob
 from warmlane.results import NDArray, Table
@@ -34,6 +34,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         tokenizer.add_tokens([BOOM])
         tokenizer.save_pretrained(root / "boom")
         made.add_directory("boom", root / "boom", "text-classification")
+        for part in tiny_seq2seq.t5():
+            part.save_pretrained(root / "t5")
+        made.add_directory("t5", root / "t5", "text2text-generation")
+        made.add("ctc", "automatic-speech-recognition", seeded(tiny_media.speech_ctc))
         yield made
 
 
@@ -191,6 +195,53 @@ def test_what_the_model_cannot_take_is_refused(served: Served, row: Any) -> None
     """No dict, an unknown name, no numbers, ragged lists and ids beyond the vocabulary are errors of their row."""
     with pytest.raises(SchemaError):
         ask(served, "text-generation", row, output="raw")
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ({"input_ids": [[5] * 200]}, "inputs.input_ids"),
+        ({"input_ids": [[5, 6]], "token_type_ids": [[0, 9]]}, "inputs.token_type_ids"),
+        ({"input_ids": [[5, 6]], "position_ids": [[0, 900]]}, "inputs.position_ids"),
+        ({"input_ids": []}, "inputs.input_ids"),
+        ({"input_ids": [2.5]}, "inputs.input_ids"),
+        ({"input_ids": [[5, 6]], "attention_mask": [[1, 1, 1]]}, "inputs.attention_mask"),
+        ({"input_ids": [[5, 6]], "attention_mask": [1, 1]}, "inputs.attention_mask"),
+        ({"input_ids": [5, 6, 7], "attention_mask": [1]}, "inputs.attention_mask"),
+        ({"input_ids": [[5], [6]], "attention_mask": [[1]]}, "inputs.attention_mask"),
+        ({"input_ids": [[5], [6, 7]]}, "inputs.input_ids"),
+        ({"attention_mask": [[1]]}, "inputs.input_ids"),
+        ({"inputs_embeds": np.zeros((1, 3, 31), np.float32)}, "inputs"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_told_by_name(served: Served, row: Any, field: str) -> None:
+    """Lengths, dimensions, kinds of numbers and indices are compared before the device sees them."""
+    with pytest.raises((SchemaError, InputTooLong)) as caught:
+        ask(served, "text-classification", row, output="raw")
+    assert caught.value.details["field"] == field
+
+
+def test_embeddings_stand_for_ids(served: Served) -> None:
+    """`inputs_embeds` without ids is answered, with a batch dimension or without."""
+    embeds = np.zeros((3, 32), np.float32)
+    lone = ask(served, "text-classification", {"inputs_embeds": embeds}, output="raw")
+    batched = ask(served, "text-classification", {"inputs_embeds": embeds[None]}, output="raw")
+    assert np.allclose(lone["logits"], batched["logits"][0], atol=TOLERANCE)
+
+
+def test_a_decoder_is_asked_for_its_ids(served: Served) -> None:
+    """A row without `decoder_input_ids`, of a model that does not make them from its inputs, is told that they lack."""
+    with pytest.raises(SchemaError) as caught:
+        ask(served, "t5", {"input_ids": [[5, 6]]}, output="raw")
+    assert caught.value.details["field"] == "inputs.decoder_input_ids"
+    answer = ask(served, "t5", {"input_ids": [[5, 6]], "decoder_input_ids": [[0]]}, output="raw")
+    assert answer["logits"].shape[:2] == (1, 1)
+
+
+def test_samples_are_read_by_a_model_without_a_vocabulary(served: Served) -> None:
+    """A CTC model takes `input_values`; it has no table of input ids to look into."""
+    answer = ask(served, "ctc", {"input_values": np.zeros(1600, np.float32)}, output="raw")
+    assert answer["logits"].ndim == 2
 
 
 def test_raw_output_takes_no_parameters_of_the_pipeline(served: Served) -> None:
