@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
 from tests import tiny, tiny_media, tiny_seq2seq
 from tests.inprocess import Served, seeded
+from warmlane import codec
 from warmlane.errors import InputTooLong, InternalError, InvalidParams, SchemaError, WarmlaneError
 from warmlane.jobs import PredictJob
 from warmlane.results import NDArray, Table
@@ -111,9 +113,18 @@ def test_a_lone_row_that_fails_alone_is_answered_by_its_error(served: Served) ->
 
 
 def test_all_rows_may_fail(served: Served) -> None:
-    """A job whose rows all fail has as many errors."""
+    """A job whose rows all fail has the table that it would have, with as many errors and nothing else."""
     answers = ask(served, "text-classification", [TOO_LONG, 3], on_error="row")
-    assert [answer["error"]["code"] for answer in answers] == [InputTooLong.code, SchemaError.code]
+    assert isinstance(answers, Table)
+    assert [error["code"] for error in answers["error"]] == [InputTooLong.code, SchemaError.code]
+    assert answers["label"] == [None, None]
+
+
+@pytest.mark.parametrize("on_error", ["job", "row"])
+def test_no_rows_are_refused_whatever_becomes_of_a_row(served: Served, on_error: str) -> None:
+    """An empty list has nothing to predict, in both ways."""
+    with pytest.raises(SchemaError, match="empty list"):
+        ask(served, "text-classification", [], on_error=on_error)
 
 
 def test_an_error_quotes_no_row(served: Served) -> None:
@@ -126,6 +137,13 @@ def test_wrong_params_fail_the_job(served: Served) -> None:
     """What concerns all rows is no row's error."""
     with pytest.raises(InvalidParams):
         ask(served, "text-classification", ["a"], {"top_z": 1}, on_error="row")
+
+
+@pytest.mark.parametrize("rows", [pandas.DataFrame({"q": ["a cat", "a dog"]}), pandas.Series(["a cat", "a dog"])])
+def test_a_column_of_texts_is_a_list_of_them(served: Served, rows: Any) -> None:
+    """A DataFrame of one column, of any name, and a Series are answered as the list of their texts."""
+    answers = ask(served, "t5", codec.decode("test", codec.encode("test", PredictJob(model="t5", inputs=rows).inputs)))
+    assert answers == ask(served, "t5", ["a cat", "a dog"])
 
 
 # -- the model's own arrays --------------------------------------------------------------------------------------------

@@ -17,8 +17,18 @@ from warmlane.signature._defaults import DEFAULTS, default_signature
 from warmlane.signature._given import check_parameter, check_signature
 from warmlane.signature._values import check_field, check_value, is_array
 from warmlane.signature.columns import Signature
+from warmlane.signature.rows import rows_of
 
-__all__ = ["DEFAULTS", "Signature", "check_inputs", "check_params", "check_row", "check_signature", "default_signature"]
+__all__ = [
+    "DEFAULTS",
+    "Signature",
+    "check_inputs",
+    "check_params",
+    "check_row",
+    "check_signature",
+    "default_signature",
+    "rows_of",
+]
 
 #: Tasks whose single text may also be given as a dict of these keys.
 _TEXT_AS_DICT = {"text-classification": frozenset({"text", "text_pair"})}
@@ -91,13 +101,9 @@ def check_inputs(signature: Signature | None, task: str, inputs: Any) -> None:
     columns = signature.get("inputs") if signature else None
     if not columns:
         return
-    if is_dataframe(inputs):
-        inputs = _table(inputs)
-    rows = inputs.rows() if isinstance(inputs, Table) else inputs if isinstance(inputs, list) else [inputs]
-    if not rows:
-        raise SchemaError("inputs: an empty list has no rows to predict", field="inputs")
-    for index, row in enumerate(rows):
-        place = f"inputs[{index}]" if isinstance(inputs, list | Table) else "inputs"
+    several = isinstance(inputs, list | Table) or is_dataframe(inputs)
+    for index, row in enumerate(rows_of(signature, task, inputs)):
+        place = f"inputs[{index}]" if several else "inputs"
         _check_row(columns, task, row, place)
 
 
@@ -132,13 +138,6 @@ def check_params(signature: Signature | None, params: Mapping[str, Any]) -> None
             check_parameter(schema[name], value, f"params.{name}")
         except SchemaError as exc:
             raise InvalidParams(exc.message, **exc.details) from None
-
-
-def _table(frame: Any) -> Table:
-    try:
-        return Table.from_pandas(frame)
-    except ValueError as exc:
-        raise SchemaError(f"inputs: {exc}", field="inputs") from exc
 
 
 def _check_row(columns: Sequence[Mapping[str, Any]], task: str, row: Any, place: str) -> None:

@@ -13,6 +13,7 @@ from warmlane.errors import ModelNotFound
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
 from warmlane.results import Table, WarmModel
+from warmlane.signature import rows_of
 from warmlane_workers import tasks
 from warmlane_workers.engine.batcher import Batcher, Lane, Row
 from warmlane_workers.engine.budget import Budgets
@@ -113,7 +114,7 @@ class Engine:
         if not raw:
             check_job(artifact, job)
         single = not isinstance(job.inputs, list | Table)
-        rows = job.inputs.rows() if isinstance(job.inputs, Table) else [job.inputs] if single else job.inputs
+        rows = rows_of(None, "", job.inputs) if raw else rows_of(artifact.signature, artifact.task, job.inputs)
         with self._lease(key, artifact, context, trust=trust) as entry:
             task = self._raw(entry.value) if raw else self._task(entry.value)
             loaded = self._configs.get((key.name, key.version), {})
