@@ -414,3 +414,19 @@ def test_a_column_that_the_signature_names_stays_a_key() -> None:
     """A request's `input`, the key of an `llm/v1` row, is not taken out of its row."""
     signature = default_signature("feature-extraction", "llm/v1/embeddings")
     assert rows_of(signature, "feature-extraction", Table({"input": ["a"]})) == [{"input": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "says"),
+    [
+        ("image-classification", None, "a picture"),
+        ("audio-classification", 3, "a sound"),
+        ("conversational", {"conversation_id": "c"}, "'text' or 'messages'"),
+        ("zero-shot-classification", {"sequences": ["good", 3], "candidate_labels": "a"}, "a list of str"),
+        ("table-question-answering", {"query": "q", "table": [{"a": 1}]}, "a dict of columns"),
+    ],
+)
+def test_a_refusal_names_every_form_that_is_fine(task: str, row: Any, says: str) -> None:
+    """Not the type of the guide's signature alone, where more may stand for it."""
+    with pytest.raises(SchemaError, match=says):
+        check_inputs(default_signature(task), task, row)

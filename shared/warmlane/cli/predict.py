@@ -83,7 +83,7 @@ def _predict(args: argparse.Namespace, shell: Shell) -> int:
         raise InvalidInput("give TEXTs, --row or --file, and only one of them", field="file")
     if args.stream:
         return _stream(args, shell)
-    given = args.text or args.row or ()
+    given = args.text or args.row or []
     if len(given) == 1 and not args.output and not shell.json:
         return _one(args, shell, given[0])
     with contextlib.ExitStack() as stack:
@@ -139,7 +139,7 @@ def _ask(args: argparse.Namespace, shell: Shell, row: Any) -> Job:
 def _stream(args: argparse.Namespace, shell: Shell) -> int:
     if args.file or args.output or shell.json:
         raise InvalidInput("--stream prints text as it comes; leave --file, --output and --json out", field="stream")
-    given = args.text or args.row or ()
+    given = args.text or args.row or []
     if len(given) != 1:
         raise InvalidInput(f"--stream answers one TEXT or --row, not {len(given)}", field="stream")
     job = _ask(args, shell, given[0])

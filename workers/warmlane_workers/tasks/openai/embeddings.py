@@ -32,6 +32,9 @@ class Embeddings(FeatureExtraction):
             raise SchemaError("inputs.input: a str, or a list of str that is not empty", field="inputs.input")
         return [part for text in texts for part in super(Embeddings, self).prepare(text, plan)]
 
+    def assemble(self, answers: list[Any], single: bool, output: str | None = None) -> Any:
+        return answers[0] if single else answers  # of this shape in whatever mode
+
     def cut(self, answer: Any) -> Any:
         return {**answer, "truncated": True}
 
