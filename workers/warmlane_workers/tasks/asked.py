@@ -101,7 +101,7 @@ def _is_word(value: Any, most: int | None) -> bool:
     box = value[1]
     if not isinstance(box, list | tuple) or len(box) != 4 or not all(type(side) is int and side >= 0 for side in box):
         return False
-    return (most is None or max(box) < most) and box[0] <= box[2] and box[1] <= box[3]
+    return bool(most is None or max(box) < most) and bool(box[0] <= box[2] and box[1] <= box[3])
 
 
 def _spoken(pipeline: Any, row: Any, params: Mapping[str, Any]) -> None:
