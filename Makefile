@@ -37,6 +37,8 @@ bench: install
 	$(BIN)/python -m benchmarks.artifact
 	$(BIN)/python -m benchmarks.predict $(if $(wildcard $(INTEROP)/.installed),--mlflow $(INTEROP)/bin/python)
 	$(BIN)/python -m benchmarks.cache
+	$(BIN)/python -m benchmarks.adapters
+	$(BIN)/python -m benchmarks.faults
 	$(BIN)/python -m benchmarks.fuzz
 
 # Beside the five words: MLflow, which warmlane does not need, loads what warmlane saves, and the other way round.

@@ -29,19 +29,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import redis
 from rich.console import Console
 from rich.table import Table
 
 from tests import tiny
+from tests.ears import Ears
 from tests.fleet import START_S, Fleet
 from tests.server import Server
 from warmlane import Client, State
 from warmlane.client import Job
 from warmlane.errors import ServerUnreachable, WarmlaneError
 from warmlane.keys import Keys
-from warmlane.records import Outcome
-from warmlane.store import connect
 
 CALLERS = 64
 #: A job that has no result after this time counts as lost, in seconds.
@@ -77,7 +75,7 @@ class Found:
     """What became of it.
 
     Attributes:
-        lost: codes of what callers heard instead of a result.
+        lost: what callers heard instead of a result.
         wrong: answers that are not those of their question.
         doubled: jobs with more than one end.
         saved_twice: saves that published another number of versions than one.
@@ -99,33 +97,6 @@ class Found:
     @property
     def failures(self) -> int:
         return self.lost.total() + self.wrong + self.doubled + self.saved_twice
-
-
-class Ears:
-    """Counts how often each job's end is told to a client. What is told while the server is away is not heard."""
-
-    def __init__(self, url: str, inbox: str) -> None:
-        self.counts: Counter[str] = Counter()
-        self._done = threading.Event()
-        self._client = connect(url, retry_s=START_S, connections=4)
-        self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
-        self._pubsub.subscribe(inbox)
-        self._thread = threading.Thread(target=self._listen, name="ears")
-        self._thread.start()
-
-    def _listen(self) -> None:
-        while not self._done.is_set():
-            with contextlib.suppress(redis.ConnectionError, redis.TimeoutError):  # it subscribes again by itself
-                message = self._pubsub.get_message(timeout=0.2)
-                if message is not None:
-                    self.counts[Outcome.from_event(message["data"])[0]] += 1
-
-    def close(self) -> None:
-        self._done.set()
-        self._thread.join()
-        self._pubsub.close()
-        self._client.close()
-        self._client.connection_pool.disconnect()
 
 
 class Callers:
@@ -151,7 +122,7 @@ class Callers:
             result = rows(self._insist(lambda: job.result(timeout=LOST_S)))
         except WarmlaneError as exc:
             with self._lock:
-                self._found.lost[exc.code] += 1
+                self._found.lost[f"{exc.code}: {exc.message}"] += 1
             return
         right = number in self.saves or close(result, self._answer(number))
         with self._lock:

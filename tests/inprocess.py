@@ -49,7 +49,7 @@ class Served:
         self._store = ModelStore(root / "store")
         self.engine = Engine(
             self._store,
-            device.find("cpu"),
+            device.find("cpu", batch_tokens=512),  # else each load measures how many suit it
             source_roots=roots,
             trust_remote_code=False,
             url_inputs=url_inputs,

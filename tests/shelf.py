@@ -21,10 +21,12 @@ class Clock:
 class Shelf:
     """A cache of strings, with a record of what it freed and how often it said that it changed."""
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, patience_s: float = 0.05, grace_s: float = 0.01) -> None:
         self.freed: list[str] = []
         self.changes = 0
-        self.cache: WarmCache[str, str] = WarmCache(budget, self.freed.append, self._changed, Clock(), 0.05, 0.01)
+        self.cache: WarmCache[str, str] = WarmCache(
+            budget, self.freed.append, self._changed, Clock(), patience_s, grace_s
+        )
 
     def _changed(self) -> None:
         self.changes += 1

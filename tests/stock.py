@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import dramatiq
@@ -19,6 +21,7 @@ from dramatiq.brokers.redis import DEFAULT_HEARTBEAT_TIMEOUT, RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 
+from tests.lane import LIMIT_S
 from warmlane.store import connect
 
 QUEUE = "default"
@@ -101,6 +104,31 @@ class Stock:
         for client in (self.redis, self.broker.client, self.results.client):
             client.close()
             client.connection_pool.disconnect()
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Look until something that nobody tells of is so."""
+    pause = threading.Event()
+    deadline = time.monotonic() + LIMIT_S
+    while not true():
+        assert time.monotonic() < deadline, "it never came true"
+        pause.wait(0.02)
+
+
+def watch(seconds: float) -> None:
+    """Let time pass in which nothing happens."""
+    threading.Event().wait(seconds)
+
+
+@contextmanager
+def working(stock: Stock, threads: int = 2) -> Iterator[None]:
+    """A worker in this process."""
+    worker = dramatiq.Worker(stock.broker, worker_threads=threads)
+    worker.start()
+    try:
+        yield
+    finally:
+        worker.stop(timeout=LIMIT_S * 1000)
 
 
 def _of_the_command(env: Mapping[str, str]) -> Stock:

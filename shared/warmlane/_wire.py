@@ -82,8 +82,13 @@ class Wire:
     _models: dict[str, tuple[float, ModelInfo]] = field(default_factory=dict)
     _registry: tuple[float, Registry] = (-math.inf, Registry(()))
 
-    def submit(self, job: Job, job_id: str, slot: Slot, options: Options = AS_EVER) -> Flow[None]:
+    def submit(
+        self, job: Job, job_id: str, slot: Slot, options: Options = AS_EVER, traceparent: str = ""
+    ) -> Flow[None]:
         """Check a job as far as this side can, then enqueue it where its model is warm.
+
+        Args:
+            traceparent: the span that it is enqueued in, see `warmlane.tracing`.
 
         Raises:
             ModelNotFound, SchemaError, InvalidParams, PoolNotFound, QueueFull,
@@ -107,7 +112,7 @@ class Wire:
             slot.late_at = self.clock() + options.deadline
         try:
             accepted = yield Submit(
-                message, self.slots.id, options, place, most_jobs=settings.queue_jobs, most_bytes=settings.queue_bytes
+                message, self.slots.id, options, place, settings.queue_jobs, settings.queue_bytes, traceparent
             )
         except (QueueFull, IdempotencyConflict):
             yield from discard(self.blobs, sent)
@@ -217,7 +222,7 @@ class Wire:
             text.slot.wake.clear()
             found = yield ReadText(given.job_id, given.cursor, self.slots.id)
             if found is None:
-                raise _not_found(given.job_id)
+                raise not_found(given.job_id)
             new = given.take(found)
             if new:
                 return new
@@ -242,7 +247,7 @@ class Wire:
         """
         found = yield Watch(job_id)
         if found is None:
-            raise _not_found(job_id)
+            raise not_found(job_id)
         status: JobStatus = found[0]
         return status
 
@@ -255,7 +260,7 @@ class Wire:
         error = JobCancelled(f"job {job_id} was cancelled", id=job_id)
         state = yield Cancel(job_id, error, self.settings.result_ttl_s)
         if not state:
-            raise _not_found(job_id)
+            raise not_found(job_id)
         return State(state)
 
     def models(self) -> Flow[list[ModelInfo]]:
@@ -294,7 +299,8 @@ def _to_fetch(outcome: Outcome) -> bool:
     return outcome.state is State.SUCCEEDED and outcome.result is None
 
 
-def _not_found(job_id: str) -> JobNotFound:
+def not_found(job_id: str) -> JobNotFound:
+    """How a question after a job ends that has no record."""
     return JobNotFound(f"no job {job_id}: it never was, or its record has expired", id=job_id)
 
 
@@ -319,7 +325,7 @@ def _expired(job_id: str) -> ResultExpired:
 def _read_outcome(job_id: str, found: tuple[JobStatus, bytes | None] | None) -> Outcome | None:
     """The outcome in a job's record; None while it goes on."""
     if found is None:
-        raise _not_found(job_id)
+        raise not_found(job_id)
     status, result = found
     if not status.state.final:
         return None

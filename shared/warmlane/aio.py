@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 
-from warmlane import _graveyard, jobs
+from warmlane import _graveyard, _news, jobs, tracing
 from warmlane._requests import Requests
 from warmlane._slots import Pause, Slot, Slots, Work
 from warmlane._wire import Flow, Wire
 from warmlane.blobs import Blobs
+from warmlane.fleet import FleetInfo
 from warmlane.jobs import Job as JobRequest
 from warmlane.jobs import JobOptions, Options
 from warmlane.keys import Keys
 from warmlane.lanes import Submit
 from warmlane.ops import Op, Watch
-from warmlane.results import DeadLetter, JobStatus, ModelInfo, Progress, State, WorkerInfo
+from warmlane.results import DeadLetter, JobEvent, JobStatus, ModelInfo, Progress, State, WorkerInfo
 from warmlane.settings import Settings
-from warmlane.stream import ReadText
+from warmlane.stream import Given, ReadText
 
 if TYPE_CHECKING:
     import redis.asyncio.client
@@ -64,8 +65,12 @@ class AsyncClient(Requests["AsyncJob"]):
         asked = Options(**options)
         job_id = asked.job_id() or jobs.new_id()
         slot = self._transport.slots.open(job_id)
-        task = asyncio.get_running_loop().create_task(self._drive(self._wire.submit(job, job_id, slot, asked)))
+        task = asyncio.get_running_loop().create_task(self._submit(job, job_id, slot, asked))
         return AsyncJob(self, job_id, slot, task)
+
+    async def _submit(self, job: JobRequest, job_id: str, slot: Slot, asked: Options) -> None:
+        with tracing.span("warmlane.enqueue", kind=job.kind, model=job.subject, job_id=job_id) as span:
+            await self._drive(self._wire.submit(job, job_id, slot, asked, span.traceparent))
 
     def job(self, job_id: str) -> AsyncJob:
         """The handle of a job that any process enqueued; asks nothing yet."""
@@ -78,6 +83,10 @@ class AsyncClient(Requests["AsyncJob"]):
     async def workers(self) -> list[WorkerInfo]:
         """The live workers: device, state, warm models."""
         return await self._drive(self._wire.workers())
+
+    async def fleet(self) -> FleetInfo:
+        """As `Client.fleet`."""
+        return await self._drive(_news.fleet())
 
     async def dead(self) -> list[DeadLetter]:
         """As `Client.dead`."""
@@ -168,6 +177,15 @@ class AsyncJob:
         text = self._client._wire.follow(self.id, slot, timeout)
         while piece := await self._client._drive(self._client._wire.piece(text)):
             yield piece
+
+    async def events(self, after: int = 0) -> AsyncGenerator[JobEvent, None]:
+        """As `Job.events`."""
+        await self._accepted()
+        slot = self._client._transport.slots.follow(self._slot)
+        watching = _news.Watching(Given(self.id), slot, after)
+        while events := await self._client._drive(_news.news(watching, self._client._transport.slots.id)):
+            for event in events:
+                yield event
 
     def __aiter__(self) -> AsyncIterator[str]:
         return self.stream()

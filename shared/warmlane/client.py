@@ -9,19 +9,20 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 
-from warmlane import _graveyard, jobs
+from warmlane import _graveyard, _news, jobs, tracing
 from warmlane._requests import Requests
 from warmlane._slots import Pause, Slot, Slots, Work
 from warmlane._wire import Flow, Wire
 from warmlane.blobs import Blobs
+from warmlane.fleet import FleetInfo
 from warmlane.jobs import Job as JobRequest
 from warmlane.jobs import JobOptions, Options
 from warmlane.keys import Keys
 from warmlane.lanes import Submit
 from warmlane.ops import Op, Watch
-from warmlane.results import DeadLetter, JobStatus, ModelInfo, Progress, State, WorkerInfo
+from warmlane.results import DeadLetter, JobEvent, JobStatus, ModelInfo, Progress, State, WorkerInfo
 from warmlane.settings import Settings
-from warmlane.stream import ReadText
+from warmlane.stream import Given, ReadText
 
 if TYPE_CHECKING:
     import redis
@@ -76,7 +77,8 @@ class Client(Requests["Job"]):
         asked = Options(**options)
         job_id = asked.job_id() or jobs.new_id()
         slot = self._transport.slots.open(job_id)
-        self._drive(self._wire.submit(job, job_id, slot, asked))
+        with tracing.span("warmlane.enqueue", kind=job.kind, model=job.subject, job_id=job_id) as span:
+            self._drive(self._wire.submit(job, job_id, slot, asked, span.traceparent))
         return Job(self, job_id, slot)
 
     def job(self, job_id: str) -> Job:
@@ -90,6 +92,10 @@ class Client(Requests["Job"]):
     def workers(self) -> list[WorkerInfo]:
         """The live workers: device, state, warm models."""
         return self._drive(self._wire.workers())
+
+    def fleet(self) -> FleetInfo:
+        """What waits in each queue and how long, the live workers, the number of dead letters."""
+        return self._drive(_news.fleet())
 
     def dead(self) -> list[DeadLetter]:
         """The jobs that failed as poison or by an internal error, oldest first; their messages are kept for a week."""
@@ -203,6 +209,20 @@ class Job:
 
     def __iter__(self) -> Iterator[str]:
         return self.stream()
+
+    def events(self, after: int = 0) -> Iterator[JobEvent]:
+        """The job's news as it comes: each change of its record, each piece of its text, its end.
+
+        Args:
+            after: so many characters of the text are known already, and not told again.
+
+        Raises:
+            JobNotFound, ServerUnreachable.
+        """
+        slot = self._client._transport.slots.follow(self._slot)
+        watching = _news.Watching(Given(self.id), slot, after)
+        while events := self._client._drive(_news.news(watching, self._client._transport.slots.id)):
+            yield from events
 
     def cancel(self) -> State:
         """Ask for an end: at once while it waits, at the next safe point while it runs. Returns the state after."""

@@ -35,6 +35,7 @@ class Submit(Op[bool]):
         route: the workers that may get it into their lanes; without any it goes to all of its queue.
         most_jobs: refuse it where so many jobs wait and run.
         most_bytes: refuse it where their messages have so many bytes.
+        traceparent: the span that it is enqueued in, see `warmlane.tracing`.
 
     Raises:
         QueueFull, IdempotencyConflict: nothing was enqueued.
@@ -47,6 +48,7 @@ class Submit(Op[bool]):
     route: Route = ANYWHERE
     most_jobs: int = 2**53
     most_bytes: int = 2**53
+    traceparent: str = ""
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         message, queue, options, route = self.message, self.message.queue_name, self.options, self.route
@@ -91,6 +93,8 @@ class Submit(Op[bool]):
         said: list[Any] = ["kind", job.kind, "model", job.subject, "inboxes", self.inbox, "priority", options.priority]
         if getattr(job, "stream", False):
             said += ["stream", "1"]
+        if self.traceparent:
+            said += ["traceparent", self.traceparent]
         if options.pool != AS_EVER.pool:
             said += ["pool", options.pool]
         if options.result_ttl is not None:

@@ -22,6 +22,7 @@ from warmlane.records import (
     read_models,
     read_status,
     read_worker,
+    text_event,
 )
 from warmlane.results import JobStatus, ModelInfo, Progress, State, WorkerInfo
 from warmlane.settings import QUEUED_TTL_S
@@ -57,6 +58,7 @@ class Verdict(NamedTuple):
         left_s: seconds to its deadline; None without one.
         priority: one of `warmlane.jobs.PRIORITIES`.
         waited_s: seconds since it was accepted.
+        traceparent: the span that it was enqueued in, see `warmlane.tracing`.
     """
 
     word: str
@@ -65,6 +67,7 @@ class Verdict(NamedTuple):
     left_s: float | None = None
     priority: str = "normal"
     waited_s: float = 0.0
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +109,25 @@ class Start(Op[Verdict]):
         limits = [patience.attempts, patience.crashes, patience.in_company]
         return (
             [names.job(self.job_id), names.running(self.life)],
-            [self.job_id, self.worker_id, QUEUED_TTL_S, *limits, "1" if self.alone else ""],
+            [
+                self.job_id,
+                self.worker_id,
+                QUEUED_TTL_S,
+                *limits,
+                "1" if self.alone else "",
+                text_event(self.job_id),
+                names.inbox(""),
+            ],
         )
 
     def read(self, reply: Any) -> Verdict:
         word, attempts, crashes = reply[0].decode(), int(reply[1]), int(reply[2])
         if word != "run":
             return Verdict(word, attempts, crashes)
-        left, priority, waited = reply[3:]
+        left, priority, waited, span = reply[3:]
         left_s = None if left is None else int(left) / 1000
-        return Verdict(word, attempts, crashes, left_s, (priority or b"normal").decode(), int(waited) / 1000)
+        named = (priority or b"normal").decode()
+        return Verdict(word, attempts, crashes, left_s, named, int(waited) / 1000, span.decode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +186,8 @@ class ReportProgress(Op[bool]):
     progress: Progress
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
-        return [names.job(self.job_id)], [self.state.value, f"{self.progress.fraction:.4f}", self.progress.phase]
+        said = [self.state.value, f"{self.progress.fraction:.4f}", self.progress.phase]
+        return [names.job(self.job_id)], [*said, text_event(self.job_id), names.inbox("")]
 
     def read(self, reply: Any) -> bool:
         return bool(reply)

@@ -73,7 +73,7 @@ class Outcome:
 
 
 def text_event(job_id: str) -> bytes:
-    """The news that a job's text has grown. Older clients do not know it, and read the record."""
+    """The news that a job's text or record has changed. Older clients do not know it, and read the record."""
     return codec.encode("event", {"id": job_id, "state": _TEXT})
 
 
@@ -178,8 +178,15 @@ def pack_worker(info: WorkerInfo) -> bytes:
     for name in ("pool", "pace_ms"):  # they came after the first release
         if body[name] == _DEFAULT_WORKER[name]:
             del body[name]
-    body["models"] = [{name: getattr(warm, name) for name in WarmModel.__slots__} for warm in info.models]
+    body["models"] = [_warm(warm) for warm in info.models]
     return codec.encode("worker", body)
+
+
+def _warm(model: WarmModel) -> dict[str, Any]:
+    body = {name: getattr(model, name) for name in WarmModel.__slots__}
+    if not model.base:  # it came after the first release
+        del body["base"], body["base_bytes"]
+    return body
 
 
 def read_worker(data: bytes) -> WorkerInfo:

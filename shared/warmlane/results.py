@@ -257,6 +257,23 @@ class JobStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class JobEvent:
+    """News of a job.
+
+    Attributes:
+        kind: "status": its record has changed; "text": the text of its answer has grown; "interrupted": that text goes
+            on otherwise, since the job was done again, and is told no further; "end": it is final.
+        status: its record.
+        at: how many characters come before `text`.
+    """
+
+    kind: str
+    status: JobStatus
+    at: int = 0
+    text: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A job that failed as poison or by an internal error, or a message that did not decode; its message is kept.
 
@@ -277,7 +294,13 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class WarmModel:
-    """A model that a worker holds in memory right now."""
+    """A model that a worker holds in memory right now.
+
+    Attributes:
+        bytes: of its own.
+        base: whose weights it shares with others: a model's name, or what the adapters call their base; "" if nobody's.
+        base_bytes: what those take, once for all.
+    """
 
     model: str
     task: str
@@ -286,6 +309,8 @@ class WarmModel:
     bytes: int
     pinned: bool
     idle_s: float
+    base: str = ""
+    base_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +333,13 @@ class WorkerInfo:
     models: tuple[WarmModel, ...]
     pool: str = "default"
     pace_ms: float = 1.0
+
+    @property
+    def held_bytes(self) -> int:
+        """What the models take of the budget; a base that several share counts once."""
+        names = {model.model for model in self.models}
+        bases = {model.base: model.base_bytes for model in self.models if model.base and model.base not in names}
+        return sum(model.bytes for model in self.models) + sum(bases.values())
 
 
 @dataclass(frozen=True, slots=True)

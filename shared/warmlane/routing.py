@@ -62,7 +62,7 @@ class Registry:
         seats: dict[str, list[_Seat]] = {}
         for worker in self.workers:
             if worker.state == "ready":
-                room = worker.budget_bytes - sum(held.bytes for held in worker.models)
+                room = worker.budget_bytes - worker.held_bytes
                 seat = _Seat(worker.id, len(worker.models), room, worker.running)
                 for queue in worker.queues:
                     seats.setdefault(queue, []).append(seat)

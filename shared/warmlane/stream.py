@@ -92,16 +92,21 @@ class ReadText(Op[Followed | None]):
     """Read a job and the pieces behind a cursor and, while it is not final, ask for news of it to be sent to an inbox.
 
     The reply is None for an unknown job.
+
+    Attributes:
+        changes: ask for news of each change of its record, too.
     """
 
     script = "follow"
     job_id: str
     cursor: str = ""
     inbox: str = ""
+    changes: bool = False
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         keys = [names.job(self.job_id), names.stream(self.job_id), names.result(self.job_id)]
-        return keys, [self.inbox, f"({self.cursor}" if self.cursor else "-"]
+        begin = f"({self.cursor}" if self.cursor else "-"
+        return keys, [self.inbox, begin, "watchers" if self.changes else ""]
 
     def read(self, reply: Any) -> Followed | None:
         if not reply:

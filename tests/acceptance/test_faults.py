@@ -15,6 +15,7 @@ def outlives(plan: Plan) -> None:
     assert max(found.attempts) > 1, "no kill met a job under way"
 
 
+@pytest.mark.timeout(300)  # each kill costs an import of torch, on a machine that others use too
 def test_jobs_outlive_three_kills_and_a_restart() -> None:
     """300 jobs over two workers: each has its own answer, once, and each save has published one version."""
     outlives(Plan(jobs=300, kills=3, restarts=1, saves=5))

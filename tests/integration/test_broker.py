@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import redis
 from dramatiq.brokers.redis import RedisBroker
 
 from tests.lane import LIMIT_S, Gate, Lane
+from tests.server import Server
 from warmlane import codec
 from warmlane.embedded import EmbeddedServer
 from warmlane.errors import CodecError
@@ -372,3 +374,32 @@ def test_a_message_that_comes_twice_is_run_once(lane: Lane, stock: RedisBroker) 
     lane.until(lane.nothing_is_left)
     assert ran == [job_id]
     assert lane.result(job_id) == "hello"
+
+
+# -- a server that was away ------------------------------------------------------------------------------------------
+
+
+def test_after_an_outage_nobody_counts_as_dead_until_all_could_beat_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the server is silent nobody's heartbeat is heard. A worker that hears it again first does not take over
+    what the others run; only who is silent for the whole time-out after it is dead."""
+    timeout_s = 2.0
+    monkeypatch.setattr(broker, "HEARTBEAT_TIMEOUT_MS", int(timeout_s * 1000))
+    monkeypatch.setattr(broker, "SILENCE_S", 1.0)
+    monkeypatch.setattr(broker, "RESCUE_S", 0.2)
+    # Not tmp_path: a unix socket's path may have 103 characters only.
+    with tempfile.TemporaryDirectory(prefix="wl-") as home, ExitStack() as stack:
+        server = Server(Path(home))
+        server.attach()
+        stack.callback(server.detach)
+        lane = stack.enter_context(closing(Lane(server.url, "outage")))
+        stack.callback(lane.stop)
+        jobs = [lane.submit(number) for number in range(3)]
+        assert len(lane.fetch_as("other", 3)) == 3
+        lane.worker()
+        lane.until(lambda: lane.heartbeat() > lane.heartbeat("other"))
+        server.freeze()
+        threading.Event().wait(timeout_s + 0.5)
+        server.thaw()
+        back = time.monotonic()
+        assert [lane.result(job) for job in jobs] == [0, 1, 2]
+        assert time.monotonic() - back > timeout_s

@@ -555,7 +555,8 @@ def test_models_and_workers_are_told_by_those_who_have_them(client: Client, work
     for version in (1, 10, 2):
         worker.run(PublishModel(info, version))
     warm = WarmModel("m/2", "fill-mask", "float32", "cpu", 5, False, 0.5)
-    worker_info = WorkerInfo("w-1", "node", 1, "cpu", "ready", 8, 0, 100, ("predict",), (warm,))
+    adapter = WarmModel("tuned/1", "fill-mask", "float32", "cpu", 1, False, 0.5, base="m/2", base_bytes=5)
+    worker_info = WorkerInfo("w-1", "node", 1, "cpu", "ready", 8, 0, 100, ("predict",), (warm, adapter))
     worker.run(Beat(worker_info))
     assert client.workers() == [worker_info]
     (model,) = client.models()

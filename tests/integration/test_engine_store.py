@@ -35,7 +35,7 @@ class Context(JobContext):
     def report(self, fraction: float, phase: str) -> None:
         pass
 
-    def tell(self, state: State, phase: str) -> None:
+    def tell(self, state: State, phase: str, fraction: float = 0.0) -> None:
         if state is State.LOADING:
             self._while_loading()
 
@@ -56,7 +56,9 @@ def store(tmp_path: Path, checkpoint: Path) -> ModelStore:
 
 @pytest.fixture
 def engine(store: ModelStore) -> Engine:
-    return Engine(store, device.find("cpu", batch_tokens=512), source_roots=(), trust_remote_code=False, on_change=lambda: None)
+    return Engine(
+        store, device.find("cpu", batch_tokens=512), source_roots=(), trust_remote_code=False, on_change=lambda: None
+    )
 
 
 def load(engine: Engine, model: str, context: Context | None = None) -> Any:

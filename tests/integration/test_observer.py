@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests import tiny
 from tests.inprocess import Records
-from warmlane.jobs import PredictJob
+from warmlane.jobs import LoadJob, PredictJob
+from warmlane.ops import ReportProgress
 from warmlane_workers.engine import device
 from warmlane_workers.engine.engine import Engine
 from warmlane_workers.flavor.load import load_components
@@ -81,6 +83,25 @@ def test_a_hit_a_miss_a_load_and_an_eviction_are_told(engine: Engine, seen: Seen
         ("evicted", "a", "nowhere"),
         ("loaded", "b", "store"),
         ("miss", "b"),
+    ]
+
+
+def test_a_load_tells_its_phases(engine: Engine) -> None:
+    """A job that loads says what it waits for: a place in memory, then its weights."""
+    told: list[tuple[str, str, float]] = []
+
+    class Progresses(Records):
+        def run(self, op: Any) -> bool:
+            if isinstance(op, ReportProgress):
+                told.append((op.state.value, op.progress.phase, op.progress.fraction))
+            return False
+
+    engine.load(LoadJob(model="a"), JobContext(Progresses(), "0" * 32, 1))  # type: ignore[arg-type]
+    assert told[:4] == [
+        ("LOADING", "loading", 0.0),
+        ("LOADING", "making room", 0.1),
+        ("LOADING", "moving weights", 0.2),
+        ("RUNNING", "running", 0.0),
     ]
 
 

@@ -409,6 +409,8 @@ def test_an_unknown_parameter_is_refused_with_those_that_are_known(lane: Lane, t
         ("feature-extraction", {"pooling": "max"}),
         ("feature-extraction", {"normalize": 1}),
         ("text-generation", {"num_return_sequences": 2}),
+        ("text-generation", {"num_beams": 1_000_000}),
+        ("text-generation", {"max_new_tokens": 1_000_000}),
         ("text-generation", {"max_new_tokens": "many"}),
         ("text-generation", {"max_new_tokens": -1}),
         ("text-generation", {"temperature": "hot"}),

@@ -11,7 +11,8 @@ import pytest
 
 from tests.shelf import Shelf, exactly
 from warmlane.errors import CacheFull, OutOfMemory
-from warmlane_workers.engine.cache import Room, WarmCache
+from warmlane_workers.engine.cache import WarmCache
+from warmlane_workers.engine.entry import Room
 
 #: Longer than any step here takes; a test that waits so long has failed.
 LIMIT_S = 10

@@ -43,3 +43,15 @@ def test_together_they_share_the_time(clock: Clock) -> None:
             pace.end()
     assert pace.ms == pytest.approx(10, rel=0.7)  # it remembers the last fifty or so
     assert pace.running == 0
+
+
+def test_a_job_that_goes_on_tells_before_its_end(clock: Clock) -> None:
+    """While nothing ends, a job takes at least the time since the last end, however quick those before were."""
+    pace = Pace(clock)
+    pace.begin()
+    clock.now += 0.001
+    pace.end()
+    assert pace.ms < 2
+    pace.begin()
+    clock.now += 60
+    assert pace.ms == pytest.approx(60_000)

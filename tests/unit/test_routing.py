@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
 from warmlane.results import WarmModel, WorkerInfo
@@ -34,6 +35,20 @@ def test_workers_with_room_are_the_better_homes() -> None:
     full = [worker(f"full-{number}", "p", "q", "r", "s") for number in range(3)]
     found = Registry([*full, worker("free", "p")]).route("predict", "m", size=GIB)
     assert found.cold[0] == ("free", 1)
+
+
+def test_a_base_that_adapters_share_takes_its_room_once() -> None:
+    """Whatever shares it; and not again where it is a model of the worker's own."""
+
+    def adapter(name: str, base: str) -> WarmModel:
+        return WarmModel(f"{name}/1", "fill-mask", "float32", "cpu", 1, False, 0.0, base, GIB)
+
+    brought = dataclasses.replace(worker("a"), models=(adapter("x", "Bert@1"), adapter("y", "Bert@1")))
+    assert brought.held_bytes == GIB + 2
+    own = dataclasses.replace(worker("b", "m"), models=(*worker("b", "m").models, adapter("x", "m/1")))
+    assert own.held_bytes == GIB + 1
+    found = Registry([own, brought, worker("full", "p", "q")]).route("predict", "m", size=3 * GIB - 2)
+    assert found.cold[-1] == ("full", 2)
 
 
 def test_every_client_names_the_same_homes() -> None:

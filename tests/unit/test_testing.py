@@ -514,6 +514,29 @@ def test_a_loop_runs_many_jobs_at_once(lane: FakeLane) -> None:
     assert asyncio.run(main()) == list(range(50))
 
 
+def test_a_held_job_tells_its_news(lane: FakeLane, client: Client) -> None:
+    """Whoever watches a job is told of its queueing, of what `report` says, of its text and of its end."""
+    lane.answer("chat", lambda inputs, params: iter(["Good ", "day"]))
+    lane.hold()
+    job = client.predict("chat", "hello", stream=True)
+    news = job.events()
+    assert next(news).status.state is State.QUEUED
+    lane.report(job.id, 0.5, "tokens")
+    assert next(news).status.progress.phase == "tokens"
+    lane.release()
+    assert [(event.kind, event.text) for event in news] == [("text", "Good day"), ("end", "")]
+
+
+def test_the_lane_is_a_fleet(lane: FakeLane, client: Client) -> None:
+    """What is held waits in its queue; the one worker is there."""
+    lane.answer("echo", lambda inputs, params: inputs)
+    lane.hold()
+    client.predict("echo", "x")
+    fleet = client.fleet()
+    assert [(queue.name, queue.waiting, queue.taken) for queue in fleet.queues] == [("manage", 0, 0), ("predict", 1, 0)]
+    assert (len(fleet.workers), fleet.dead) == (1, 0)
+
+
 def test_a_loop_is_woken_from_another_thread(lane: FakeLane) -> None:
     """A release in a thread ends the wait in the loop; before it, a time-out is one."""
     lane.answer("echo", lambda inputs, params: inputs)

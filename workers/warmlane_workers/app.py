@@ -18,6 +18,7 @@ from queue import Empty
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from warmlane import tracing
 from warmlane.blame import Absolve, Blame
 from warmlane.blobs import Blobs
 from warmlane.embedded import server_url
@@ -92,6 +93,7 @@ class WorkerProcess:
         self._signalled.set()
 
     def _startup(self) -> None:
+        tracing.check()
         settings, client_settings = self._settings, self._settings.client
         url = server_url(client_settings)
         names = Keys(client_settings.namespace)

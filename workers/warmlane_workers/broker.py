@@ -4,6 +4,7 @@ Dramatiq's own Lua does every change to a queue. What this file adds is a consum
 - survives a message that does not decode, and moves it to the dead letters;
 - sweeps orphans: ids that the server counts as ours but that we do not hold, because a reply was lost or because our
   last life was killed (the broker's id is stable, so a restarted worker finds what it had taken);
+- takes nobody for dead because the server was away, when nobody's heartbeat was heard;
 - takes from this worker's own lane and by priority;
 - sleeps on a doorbell instead of polling;
 - stops fetching when the worker drains, while heartbeats go on.
@@ -33,8 +34,8 @@ logger = logging.getLogger(__name__)
 
 #: A worker that was silent for so long counts as dead; the others take its messages back.
 HEARTBEAT_TIMEOUT_MS = 15_000
-#: Look for dead workers at each of Dramatiq's own fetches (in millionths), so that redelivery is bounded.
-MAINTENANCE_ALWAYS = 1_000_000
+#: A server that did not answer for so long, in seconds, may have heard no heartbeat of anybody.
+SILENCE_S = 5.0
 #: How often a consumer looks for orphans, and for what dead workers have left, in seconds.
 SWEEP_S = 5.0
 RESCUE_S = 3.0
@@ -67,7 +68,6 @@ class LaneBroker(RedisBroker):
             namespace=names.broker,
             middleware=[],
             heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
-            maintenance_chance=MAINTENANCE_ALWAYS,
         )
         self.broker_id = broker_id
         self.store = store
@@ -75,6 +75,7 @@ class LaneBroker(RedisBroker):
         self.threads = threads
         self.on_reject: OnReject = lambda queue_name, message_id, error: None
         self.draining = False
+        self._trust_at = 0.0
         self._held: dict[str, set[str]] = {}
         self._bells: dict[str, threading.Event] = {}
 
@@ -83,6 +84,29 @@ class LaneBroker(RedisBroker):
         if queue_name in self.delay_queues:
             return NoConsumer(self.bell(queue_name), self)
         return LaneConsumer(self, queue_name, timeout)
+
+    def _should_do_maintenance(self, command: str) -> int:
+        """Whether Dramatiq's Lua looks for dead workers too: at each of its own fetches, so that redelivery is bounded,
+        but not while heartbeats say nothing."""
+        return int(command == "fetch" and time.monotonic() >= self._trust_at)
+
+    @contextlib.contextmanager
+    def talking(self) -> Iterator[None]:
+        """Around a consumer's commands: a lost connection becomes Dramatiq's own error, on which it begins anew.
+
+        After an outage the heartbeats of all are old. Who is back first must not take over what the others still run,
+        so for one time-out nobody counts as dead. (A command that waited meanwhile carries the time at which it was
+        given, and by that nobody is.)
+        """
+        began = time.monotonic()
+        try:
+            yield
+        except (redis.ConnectionError, redis.TimeoutError, ServerUnreachable) as exc:
+            raise ConnectionClosed(exc) from exc  # type: ignore[no-untyped-call]
+        finally:
+            now = time.monotonic()
+            if now - began > SILENCE_S:
+                self._trust_at = now + HEARTBEAT_TIMEOUT_MS / 1000
 
     def held(self, queue_name: str) -> set[str]:
         """Ids that consumers of a queue have handed out; survives the consumer when its connection is lost."""
@@ -118,15 +142,6 @@ class LaneBroker(RedisBroker):
         return count
 
 
-@contextlib.contextmanager
-def _connection_loss() -> Iterator[None]:
-    """Dramatiq restarts a consumer on its own error class only."""
-    try:
-        yield
-    except (redis.ConnectionError, redis.TimeoutError, ServerUnreachable) as exc:
-        raise ConnectionClosed(exc) from exc  # type: ignore[no-untyped-call]
-
-
 class NoConsumer(Consumer):
     """Takes nothing, as Dramatiq wants somebody to for each delay queue."""
 
@@ -156,19 +171,17 @@ class LaneConsumer(Consumer):
         self._fetches = 0
 
     def __next__(self) -> MessageProxy | None:
-        with _connection_loss():
-            if not self._fetched:
-                # Cleared before looking, so that a ring between the look and the wait is not missed.
-                self._bell.clear()
-                if time.monotonic() >= self._sweep_at:
-                    self._sweep()
-                if time.monotonic() >= self._rescue_at:
-                    self._rescue()
-                self._fetch()
-            if self._fetched:
-                message = self._fetched.popleft()
-                self._held.add(message.options["redis_message_id"])
-                return MessageProxy(message)
+        if not self._fetched:
+            # Cleared before looking, so that a ring between the look and the wait is not missed.
+            self._bell.clear()
+            for due, look in ((self._sweep_at, self._sweep), (self._rescue_at, self._rescue), (0.0, self._fetch)):
+                if time.monotonic() >= due:
+                    with self.broker.talking():
+                        look()
+        if self._fetched:
+            message = self._fetched.popleft()
+            self._held.add(message.options["redis_message_id"])
+            return MessageProxy(message)
         self._bell.wait(_DRAIN_POLL_S if self.broker.draining else self.timeout_s)
         return None
 
@@ -181,7 +194,7 @@ class LaneConsumer(Consumer):
     def _settle(self, command: Callable[[str, str], None], message: MessageProxy) -> None:
         message_id = message.options["redis_message_id"]
         if message_id in self._held:  # else it went with its job's outcome, in one step
-            with _connection_loss():
+            with self.broker.talking():
                 command(self.queue_name, message_id)
             # Only now: until the server has let go of it, the sweep must not take it for an orphan.
             self.broker.settled(self.queue_name, message_id)
@@ -196,7 +209,7 @@ class LaneConsumer(Consumer):
 
     def _requeue(self, ids: list[str]) -> None:
         if ids:
-            with _connection_loss():
+            with self.broker.talking():
                 self.broker.do_requeue(self.queue_name, *ids)
             self._held.difference_update(ids)
 

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from warmlane import codec
+from warmlane import codec, tracing
 from warmlane.blobs import Blobs, StoredJob, opened
 from warmlane.dead import DEAD_CODES, Bury
 from warmlane.errors import (
@@ -30,6 +30,7 @@ from warmlane.errors import (
     WarmlaneError,
 )
 from warmlane.jobs import Job, new_id
+from warmlane.keys import MANAGE_QUEUE
 from warmlane.ops import Finish, Op, ReportProgress, Start, Verdict
 from warmlane.records import Outcome
 from warmlane.results import Progress, State
@@ -92,9 +93,9 @@ class JobContext:
         """Seconds to the job's deadline; infinite without one, 0 when it has passed."""
         return max(0.0, self._late_at - time.monotonic())
 
-    def tell(self, state: State, phase: str) -> None:
+    def tell(self, state: State, phase: str, fraction: float = 0.0) -> None:
         """Say what happens, and hear nothing: for a load, which other jobs wait for whatever becomes of this one."""
-        self._send(state, Progress(0.0, phase))
+        self._send(state, Progress(fraction, phase))
 
     def ask(self, op: Op[R]) -> R:
         """Ask the store for more than a report.
@@ -153,17 +154,18 @@ class Lifecycle:
         self._gate = Gate()
         self._handlers = handlers
         self._result_ttl_s = result_ttl_s
-        self._pace = Pace()
+        self._pace = Pace()  # of jobs on the device
+        self._elsewhere = Pace()
         self._pause = threading.Event()  # never set: only waited for
 
     @property
     def running(self) -> int:
         """Jobs that are running now."""
-        return self._pace.running
+        return self._pace.running + self._elsewhere.running
 
     @property
     def pace_ms(self) -> float:
-        """How long a job takes here lately."""
+        """How long a job on the device takes here lately."""
         return self._pace.ms
 
     def work(self, queue: str, job_id: str, job: Job | StoredJob) -> None:
@@ -194,19 +196,24 @@ class Lifecycle:
         elif verdict.word == "poison":
             outcome = Outcome.failed(_poison(job_id, verdict))
         else:
-            self._pace.begin()
+            pace = self._elsewhere if queue == MANAGE_QUEUE else self._pace
+            pace.begin()
             try:
-                with about_job(job_id, job.kind, job.subject):
+                with (
+                    about_job(job_id, job.kind, job.subject),
+                    tracing.span("warmlane.job", parent=verdict.traceparent, job_id=job_id, kind=job.kind) as span,
+                ):
                     outcome = self._run(job, self._context(job_id, verdict))
+                    span.say(model=job.subject, outcome=_word(outcome))
             finally:
-                self._pace.end()
+                pace.end()
         began = time.monotonic()
         self._commit(queue, job_id, outcome)
         self._on_settled(queue, job_id)
         self._tell(job_id, job, verdict, outcome, time.monotonic() - began)
 
     def _tell(self, job_id: str, job: Job | StoredJob, verdict: Verdict, outcome: Outcome, commit_s: float) -> None:
-        word = "succeeded" if outcome.error is None else outcome.error["code"]
+        word = _word(outcome)
         model = job.subject.partition("/")[0].partition("@")[0]
         first = verdict.word == "run" and verdict.attempts == 1
         self._observer.ended(Ended(job.kind, model, word, verdict.waited_s if first else None, commit_s))
@@ -255,6 +262,11 @@ class Lifecycle:
                 # Away, read-only, out of memory, or refusing us: an operator's trouble, which no job may pay for.
                 logger.error("the server does not take it, trying on: %s", exc, extra={"action": "insist"})
                 self._pause.wait(INSIST_S)
+
+
+def _word(outcome: Outcome) -> str:
+    """How a job ended: "succeeded", or the code of its error."""
+    return "succeeded" if outcome.error is None else str(outcome.error["code"])
 
 
 def _poison(job_id: str, verdict: Verdict) -> PoisonJob:

@@ -141,7 +141,7 @@ class _Now(Collector):
         yield _gauge("job_pace_seconds", "How long a job takes lately, all together.", worker.pace_ms / 1000)
         yield _gauge("threads", "Jobs that can run at a time.", worker.threads)
         yield _gauge("cache_budget_bytes", "What the warm models may take.", worker.budget_bytes)
-        yield _gauge("cache_bytes", "What the warm models take.", sum(model.bytes for model in worker.models))
+        yield _gauge("cache_bytes", "What the warm models take.", worker.held_bytes)
         yield _gauge("cache_models", "Warm models.", len(worker.models))
         yield _gauge("host_cache_bytes", "What the second tier takes of the host's memory.", self._host_bytes())
         sizes = GaugeMetricFamily(

@@ -38,7 +38,7 @@ class Batch(NamedTuple):
     """A batch that has run.
 
     Attributes:
-        model: the name of its model.
+        model: the name of its model; of a batch for several adapters, that of one of them.
         tokens: of its rows together.
         padded: what the device computed: the longest row times the number of rows.
         waited_s: how long its oldest row waited for the device.

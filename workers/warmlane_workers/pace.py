@@ -15,15 +15,21 @@ class Pace:
 
     Attributes:
         running: how many run now.
-        ms: milliseconds a job.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._since = 0.0  # from when on the time of what runs is not yet counted
+        self._ms = 1.0
         self.running = 0
-        self.ms = 1.0
+
+    @property
+    def ms(self) -> float:
+        """Milliseconds a job; no less than the time since the last end, while something runs."""
+        with self._lock:
+            stuck = 1000 * (self._clock() - self._since) if self.running else 0.0
+            return max(self._ms, stuck)
 
     def begin(self) -> None:
         with self._lock:
@@ -35,5 +41,5 @@ class Pace:
         with self._lock:
             now = self._clock()
             self.running -= 1
-            self.ms = _MEMORY * self.ms + (1 - _MEMORY) * 1000 * (now - self._since)
+            self._ms = _MEMORY * self._ms + (1 - _MEMORY) * 1000 * (now - self._since)
             self._since = now

@@ -49,7 +49,7 @@ def fleet(source_root: Path | None, *, offline: bool) -> Iterator[Settings]:
         server = EmbeddedServer(home)
         stack.callback(server.detach)  # last one out: this stops the server
         server.attach()
-        settings = Settings(redis_url=server.url, home=home)
+        settings = Settings(redis_url=server.url, home=home, blobs=str(home / "blobs"))
         process = stack.enter_context(_worker(home, source_root or home, offline=offline))
         try:
             _await_ready(process, settings)

@@ -165,6 +165,7 @@ def print_workers(workers: list[WorkerInfo]) -> None:
             model.task,
             model.dtype,
             _show.size(model.bytes),
+            model.base and f"{model.base} ({_show.size(model.base_bytes)})",
             model.pinned,
             f"{model.idle_s:.0f} s",
         )
@@ -174,4 +175,4 @@ def print_workers(workers: list[WorkerInfo]) -> None:
     console = _show.console()
     console.print(_show.grid(names, rows))
     if warm:
-        console.print(_show.grid(("warm model", "worker", "task", "dtype", "size", "pinned", "idle"), warm))
+        console.print(_show.grid(("warm model", "worker", "task", "dtype", "size", "base", "pinned", "idle"), warm))

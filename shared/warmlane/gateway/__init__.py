@@ -5,6 +5,10 @@ Knows no Redis, no queue and no model. It authenticates nobody: bind it to a pri
     POST   /v1/jobs        enqueue; 202 and `Location`; with `Prefer: wait=N` 200 and the finished job, if it makes it
     GET    /v1/jobs/{id}   state, and the result once there is one; with `Prefer: wait=N` it waits for the end
     DELETE /v1/jobs/{id}   cancel
+    GET    /v1/jobs/{id}/events   its news as they come: state, progress, pieces of its text, its end
+    GET    /v1/models      the published models, and who holds them warm
+    GET    /v1/workers     the live workers
+    GET    /metrics        queues, workers and dead letters, for Prometheus
     GET    /healthz        this process serves
     GET    /readyz         this process serves and the store answers
 

@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from warmlane import jobs
@@ -30,6 +30,8 @@ from warmlane.errors import (
     WarmlaneError,
 )
 from warmlane.gateway.bodies import read_job, read_limited, write
+from warmlane.gateway.events import END, MEDIA, resumed_at, told
+from warmlane.gateway.metrics import exposed
 from warmlane.gateway.negotiation import answer_type, body_type, wait_seconds
 from warmlane.gateway.problems import HANDLERS
 from warmlane.gateway.waiting import NOTHING, result_within
@@ -68,6 +70,10 @@ def create_app(client: AsyncClient | None = None, settings: Settings | None = No
         routes=[
             Route("/v1/jobs", gateway.submit, methods=["POST"]),
             Route("/v1/jobs/{id}", gateway.job, methods=["GET", "DELETE"]),
+            Route("/v1/jobs/{id}/events", gateway.events),
+            Route("/v1/models", gateway.models),
+            Route("/v1/workers", gateway.workers),
+            Route("/metrics", gateway.metrics),
             Route("/healthz", gateway.health),
             Route("/readyz", gateway.ready),
         ],
@@ -83,7 +89,7 @@ class Gateway:
     """The handlers and what they share.
 
     Attributes:
-        stopping: set when the server is about to stop; it ends every long poll.
+        stopping: set when the server is about to stop; it ends every long poll and every stream.
     """
 
     client: AsyncClient
@@ -121,6 +127,34 @@ class Gateway:
         job = self._handle(request)
         await job.cancel()
         return _answer(media, (await job.status()).to_dict(), 200, {})
+
+    async def events(self, request: Request) -> Response:
+        job = self._handle(request)
+        last = request.headers.get("last-event-id")
+        if last == END:
+            return Response(status_code=204)  # by the standard: do not come back
+        after = resumed_at(last)
+        await job.status()  # what does not exist is a 404, and no stream
+
+        async def read_end() -> dict[str, Any]:
+            return (await _look(job, NOTHING))[1]
+
+        events = told(job, after, read_end, request, self.stopping)
+        return StreamingResponse(events, headers={"Cache-Control": "no-store"}, media_type=MEDIA)
+
+    async def models(self, request: Request) -> Response:
+        media = _answer_type(request)
+        models = [asdict(model) for model in await self.client.models()]
+        return _answer(media, {"models": models}, 200, {})
+
+    async def workers(self, request: Request) -> Response:
+        media = _answer_type(request)
+        workers = [asdict(worker) for worker in await self.client.workers()]
+        return _answer(media, {"workers": workers}, 200, {})
+
+    async def metrics(self, request: Request) -> Response:
+        body, media = exposed(await self.client.fleet(), request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": media})
 
     async def health(self, request: Request) -> Response:
         return JSONResponse({"status": "ok"})

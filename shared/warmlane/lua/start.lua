@@ -1,10 +1,10 @@
 -- A worker takes a job up: count the attempt, unless there is nothing left to do or the job has to run alone.
 -- KEYS job, running jobs.  ARGV job id, worker id, record TTL (s), most attempts, most crashes, most attempts in company,
--- '1' when nothing else runs in this process or ''. An attempt that was given back in order counts for no limit.
--- Returns {verdict, attempts, crashes, ms to its deadline or false, priority or false, ms since it was queued}: run | missing |
+-- '1' when nothing else runs in this process or '', event, inbox prefix. An attempt that was given back in order counts for no limit.
+-- Returns {verdict, attempts, crashes, ms to its deadline or false, priority or false, ms since it was queued, traceparent}: run | missing |
 -- final | cancelled | late | poison | suspect (come back when alone).
 local record = redis.call('HMGET', KEYS[1], 'state', 'attempts', 'cancel', 'crashes', 'deadline', 'priority', 'returned',
-  'queued')
+  'queued', 'watchers', 'traceparent')
 local state = record[1]
 if not state then
   return {'missing', 0, 0}
@@ -34,4 +34,8 @@ redis.call('HSET', KEYS[1], 'state', 'RUNNING', 'attempts', attempt, 'started', 
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 redis.call('SADD', KEYS[2], ARGV[1])
 redis.call('EXPIRE', KEYS[2], ARGV[3])
-return {'run', attempt, crashes, record[5] and record[5] - now or false, record[6], now - (record[8] or now)}
+for inbox in string.gmatch(record[9] or '', '%S+') do
+  redis.call('PUBLISH', ARGV[9] .. inbox, ARGV[8])
+end
+return {'run', attempt, crashes, record[5] and record[5] - now or false, record[6], now - (record[8] or now),
+  record[10] or ''}

@@ -12,6 +12,7 @@ from warmlane.aio import AsyncClient
 from warmlane.client import Client
 from warmlane.dead import Discard, ReadDead, ReadLetter
 from warmlane.errors import InvalidInput, ServerUnreachable
+from warmlane.fleet import ReadQueues
 from warmlane.jobs import KINDS, Job
 from warmlane.lanes import Submit
 from warmlane.model import ModelRef
@@ -47,6 +48,7 @@ class FakeLane:
             Watch: self._records.watch,
             ReadText: self._records.follow,
             Cancel: self._records.cancel,
+            ReadQueues: self._records.queues,
             ReadDead: self._records.dead,
             ReadLetter: self._records.letter,
             Discard: self._records.discard,

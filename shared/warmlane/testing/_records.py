@@ -11,7 +11,9 @@ from typing import Any
 from warmlane import codec
 from warmlane.dead import DEAD_CODES, Discard, ReadDead, ReadLetter
 from warmlane.errors import CodecError, JobNotFound, WarmlaneError
+from warmlane.fleet import QueueInfo, ReadQueues
 from warmlane.jobs import Job, PredictJob
+from warmlane.keys import queue_of
 from warmlane.lanes import Submit
 from warmlane.message import JobMessage
 from warmlane.ops import Cancel, Watch
@@ -33,6 +35,7 @@ class Record:
     result: bytes | None = field(default=None, repr=False)
     buried: bytes | None = field(default=None, repr=False)
     pieces: list[Piece] = field(default_factory=list, repr=False)
+    watchers: set[str] = field(default_factory=set)
 
 
 class Records:
@@ -83,6 +86,8 @@ class Records:
             if record is None:
                 return None
             record.inboxes.add(op.inbox)
+            if op.changes:
+                record.watchers.add(op.inbox)
             streams = isinstance(record.job, PredictJob) and record.job.stream
             new = tuple(record.pieces[int(op.cursor or 0) :])
             return Followed(record.status, streams, record.result is not None, str(len(record.pieces)), new)
@@ -125,12 +130,18 @@ class Records:
                     attempts=(Attempt(WORKER_ID, now),),
                     progress=Progress(0.0, "running"),
                 )
-            return not record.status.state.final
+        self._changed(record)
+        return not record.status.state.final
 
     def report(self, record: Record, state: State, progress: Progress) -> None:
         with self._lock:
             if not record.status.state.final:
                 record.status = replace(record.status, state=state, progress=progress)
+        self._changed(record)
+
+    def _changed(self, record: Record) -> None:
+        for inbox in sorted(record.watchers):
+            self._tell(inbox, text_event(record.status.id))
 
     def finish(self, record: Record, outcome: Outcome) -> None:
         """Commit an outcome, once, and tell those who wait."""
@@ -153,6 +164,18 @@ class Records:
         event = outcome.event(record.status.id)
         for inbox in inboxes:
             self._tell(inbox, event)
+
+    def queues(self, op: ReadQueues) -> tuple[tuple[QueueInfo, ...], int]:
+        with self._lock:
+            records = list(self._known.values())
+        infos = []
+        for name in op.queue_names:
+            open_ = [one for one in records if queue_of(one.job.kind) == name and not one.status.state.final]
+            waiting = [one for one in open_ if one.status.state is State.QUEUED]
+            size = sum(len(JobMessage.of(one.job, one.status.id).encode()) for one in open_)
+            oldest = max((time.time() - one.status.queued for one in waiting), default=0.0)
+            infos.append(QueueInfo(name, len(waiting), len(open_) - len(waiting), size, oldest))
+        return tuple(infos), sum(one.buried is not None for one in records)
 
     def dead(self, op: ReadDead) -> list[DeadLetter]:
         with self._lock:

@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from warmlane import tracing
 from warmlane_workers.observer import Batch
 
 logger = logging.getLogger(__name__)
@@ -57,12 +58,14 @@ class Row:
     Attributes:
         rank: of its job's priority, see `RANKS`.
         since: when it came, by the batcher's clock.
+        span: its job's, see `warmlane.tracing`.
     """
 
     payload: Any
     length: int
     rank: int = RANKS["normal"]
     since: float = 0.0
+    span: str = ""
     future: Future[Any] = field(default_factory=Future)
 
 
@@ -207,7 +210,10 @@ class Batcher:
             try:
                 self._before_batch(alone)
                 began = self._clock()
-                run_isolated(waiting.lane.run, rows)
+                with tracing.span(
+                    "warmlane.forward", links={row.span for row in rows}, model=waiting.lane.name, rows=len(rows)
+                ):
+                    run_isolated(waiting.lane.run, rows)
                 self._on_batch(_told(waiting.lane, rows, began, self._clock()))
             finally:
                 with self._changed:

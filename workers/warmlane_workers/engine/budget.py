@@ -14,7 +14,7 @@ from warmlane.budget import BatchBudget
 from warmlane.errors import InputTooLong
 from warmlane_workers.engine.batcher import Lane, Row
 from warmlane_workers.engine.device import Device
-from warmlane_workers.engine.loader import Loaded
+from warmlane_workers.engine.loaded import Loaded
 from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.pipelines.memory import is_exhausted
 from warmlane_workers.tasks.base import Prepared, Task
@@ -63,11 +63,13 @@ class Budgets:
         self._submit = submit
 
     def find(self, loaded: Loaded, task: Task, context: JobContext) -> None:
-        """Set the model's budget, unless the operator has set that of all, or its task has no use for it."""
+        """Set the model's budget, unless the operator has set that of all, or its task has no use for it. It is one for
+        all that share a base: an adapter takes little of the time."""
         if task.specimen is None or self._device.batch_fixed or loaded.batch_tokens:
             return
-        model = f"{loaded.name} {loaded.dtype}"
-        known = context.ask(BatchBudget(self._device.kind, model))
+        shared = loaded.base or loaded
+        model = f"{shared.name} {loaded.dtype}"
+        known = shared.batch_tokens or context.ask(BatchBudget(self._device.kind, model))
         if not known:
             context.report(0.9, "measuring")
             try:
@@ -75,7 +77,7 @@ class Budgets:
             except InputTooLong:  # it reads less than a text of middle length
                 return
             context.ask(BatchBudget(self._device.kind, model, known))
-        loaded.batch_tokens = known
+        loaded.batch_tokens = shared.batch_tokens = known
 
     def _rate(self, task: Task) -> Callable[[int], float]:
         """A size -> tokens a second in batches of that size, in the device's thread, after what else waits for it."""

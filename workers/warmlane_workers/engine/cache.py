@@ -7,6 +7,8 @@ it builds one, and at most one model is in memory beyond the budget.
 Room is made before a load, for the bytes that its files say, and once more after it, for those that were measured.
 Where models in use take the room, the least recently used of them are given to nobody else, and leave with their last
 user: a hot model, whose users always overlap, cannot keep a cold one waiting for ever.
+
+An entry may stand on another one, see `entry`: its load says so, and the other is loaded first where it is not there.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from concurrent.futures import Future
 from typing import Generic
 
 from warmlane.errors import CacheFull, OutOfMemory
-from warmlane_workers.engine.entry import Entry, K, V, oldest, total
+from warmlane_workers.engine.entry import Entry, K, Over, Room, V, oldest, total
+from warmlane_workers.engine.holdings import Holdings
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +33,8 @@ PATIENCE_S = 60.0
 #: How long of that it waits for one of them to become idle, before it has some of them leave, in seconds.
 GRACE_S = 0.2
 
-#: Told how many bytes are about to be loaded: returns when there is room for them. Raises `CacheFull`.
-Room = Callable[[int], None]
-#: Makes a value and measures its bytes.
-Load = Callable[[Room], tuple[V, int]]
+#: Makes a value and measures its bytes, or says over what it can be made.
+Load = Callable[[Room], tuple[V, int] | Over[K, V]]
 
 
 class WarmCache(Generic[K, V]):
@@ -68,14 +69,12 @@ class WarmCache(Generic[K, V]):
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._load_turn = threading.Lock()
-        self._entries: dict[K, Entry[K, V]] = {}
-        #: What is given to nobody else and still takes memory: in use, or just leaving.
-        self._outgoing: list[Entry[K, V]] = []
+        self._held: Holdings[K, V] = Holdings()
         self._loading: dict[K, Future[Entry[K, V]]] = {}
         self._serial = itertools.count()
 
     @contextlib.contextmanager
-    def lease(self, key: K, load: Load[V], *, pin: bool = False) -> Iterator[Entry[K, V]]:
+    def lease(self, key: K, load: Load[V, K], *, pin: bool = False) -> Iterator[Entry[K, V]]:
         """The entry of a key, loaded if need be, and safe from eviction inside the `with` block.
 
         Args:
@@ -92,7 +91,7 @@ class WarmCache(Generic[K, V]):
         finally:
             self._release(entry)
 
-    def _acquire(self, key: K, load: Load[V], pin: bool) -> Entry[K, V]:
+    def _acquire(self, key: K, load: Load[V, K], pin: bool) -> Entry[K, V]:
         while True:
             with self._lock:
                 entry = self._leased(key, pin)
@@ -107,24 +106,22 @@ class WarmCache(Generic[K, V]):
 
     def _leased(self, key: K, pin: bool) -> Entry[K, V] | None:
         """A loaded entry, leased under the same lock that found it: an eviction cannot fall in between."""
-        entry = self._entries.get(key)
+        entry = self._held.given.get(key)
         if entry is not None:
             entry.leases += 1
             entry.pinned = entry.pinned or pin
             entry.last_used = self._clock()
         return entry
 
-    def _load(self, key: K, load: Load[V], pin: bool, loading: Future[Entry[K, V]]) -> Entry[K, V]:
+    def _load(self, key: K, load: Load[V, K], pin: bool, loading: Future[Entry[K, V]]) -> Entry[K, V]:
         try:
             with self._load_turn:
                 entry = self._still_here(key, pin)
                 if entry is None:
-                    value, size = self._try_twice(load)
-                    entry = Entry(key, value, size, next(self._serial), pin, self._clock(), leases=1)
-                    self._admit(entry)
+                    entry = self._loaded(key, load, pin)
         except BaseException as exc:
             with self._lock:
-                del self._loading[key]
+                self._loading.pop(key, None)
             loading.set_exception(exc)
             loading.exception()  # mark it as seen: there may be nobody else who waits
             raise
@@ -135,13 +132,48 @@ class WarmCache(Generic[K, V]):
     def _still_here(self, key: K, pin: bool) -> Entry[K, V] | None:
         """What was about to leave for another model, and is in use yet, stays if it is wanted again."""
         with self._lock:
-            self._take_back([entry for entry in self._outgoing if entry.key == key])
+            self._held.take_back([entry for entry in self._held.outgoing if entry.key == key])
             entry = self._leased(key, pin)
             if entry is not None:
                 del self._loading[key]
         return entry
 
-    def _try_twice(self, load: Load[V]) -> tuple[V, int]:
+    def _loaded(self, key: K, load: Load[V, K], pin: bool) -> Entry[K, V]:
+        found = self._try_twice(load)
+        if not isinstance(found, Over):
+            return self._admit(Entry(key, *found, next(self._serial), pin, self._clock(), leases=1))
+        below = self._below(found)
+        if below is None:
+            assert found.alone is not None
+            return self._loaded(key, found.alone, pin)
+        try:
+            over = self._try_twice(lambda room: found.load(below.value, room))
+            assert not isinstance(over, Over)
+            return self._admit(Entry(key, *over, next(self._serial), pin, self._clock(), leases=1, below=below))
+        finally:
+            self._let_stand(below)
+
+    def _below(self, over: Over[K, V]) -> Entry[K, V] | None:
+        """The entry that a load can stand on, held until it does. Within the load turn, so it is not loaded twice."""
+        with self._lock:
+            self._held.take_back([entry for entry in self._held.outgoing if over.same(entry)])
+            entry = next((entry for entry in self._held.given.values() if over.same(entry)), None)
+            if entry is not None:
+                entry.held = True
+        if entry is None and over.base is not None:
+            key, load = over.base
+            entry = self._loaded(key, load, False)
+            with self._lock:
+                entry.held, entry.leases = True, 0
+        return entry
+
+    def _let_stand(self, below: Entry[K, V]) -> None:
+        with self._changed:
+            below.held = False
+            self._changed.notify_all()
+        self._part(below)  # it may have been unloaded meanwhile
+
+    def _try_twice(self, load: Load[V, K]) -> tuple[V, int] | Over[K, V]:
         try:
             return load(self._make_room)
         except OutOfMemory as exc:
@@ -150,15 +182,16 @@ class WarmCache(Generic[K, V]):
         self.evict_idle()
         return load(self._make_room)
 
-    def _admit(self, entry: Entry[K, V]) -> None:
+    def _admit(self, entry: Entry[K, V]) -> Entry[K, V]:
         try:
             self._make_room(entry.bytes)
         except CacheFull:
             self._free(entry.value)
             raise
         with self._lock:  # its room is still there: only a load takes any, and this is the only one
-            self._entries[entry.key] = entry
-            del self._loading[entry.key]
+            self._held.add(entry)
+            self._loading.pop(entry.key, None)
+        return entry
 
     def _make_room(self, size: int) -> None:
         """Return when so many bytes fit. Idle models leave for them; waits for those in use, not for pins."""
@@ -167,18 +200,16 @@ class WarmCache(Generic[K, V]):
         with self._changed:
             while True:
                 waited = time.monotonic() - began
-                idle = self._idle()
-                excess = size - self.budget + total(self._entries.values()) + total(self._outgoing)
+                idle = self._held.idle()
+                excess = size - self.budget + self._held.bytes
                 if excess <= total(idle):
-                    leaving = self._take_out(oldest(idle, excess))
+                    leaving = self._held.take_out(oldest(idle, excess))
                     break
-                pinned = total(entry for entry in self._entries.values() if entry.pinned)
-                if pinned + size > self.budget or waited >= self._patience_s:
-                    self._take_back(retired)
+                if self._held.kept_bytes() + size > self.budget or waited >= self._patience_s:
+                    self._held.take_back(retired)
                     raise self._full(size)
                 if waited >= self._grace_s:
-                    in_use = [entry for entry in self._entries.values() if entry.leases and not entry.pinned]
-                    retired += self._take_out(oldest(in_use, excess - total(idle) - total(self._outgoing)))
+                    retired += self._held.retire(excess)
                 self._changed.wait((self._grace_s if waited < self._grace_s else self._patience_s) - waited)
         self._let_go(leaving)
 
@@ -190,61 +221,50 @@ class WarmCache(Generic[K, V]):
             budget=self.budget,
         )
 
-    def _idle(self) -> list[Entry[K, V]]:
-        return [entry for entry in self._entries.values() if not entry.leases and not entry.pinned]
-
-    def _take_out(self, entries: list[Entry[K, V]]) -> list[Entry[K, V]]:
-        """From now on they are given to nobody. What is idle is to be let go by the caller, outside the lock."""
-        for entry in entries:
-            del self._entries[entry.key]
-        self._outgoing += entries
-        return entries
-
-    def _take_back(self, entries: list[Entry[K, V]]) -> None:
-        """Those that are still in use stay after all. Only within the load turn: none of them is loaded meanwhile."""
-        for entry in entries:
-            if entry in self._outgoing and entry.leases and not entry.unwanted:
-                self._outgoing.remove(entry)
-                self._entries[entry.key] = entry
-
     def _let_go(self, entries: list[Entry[K, V]]) -> None:
-        """Part with entries that were taken out and that nobody uses."""
         for entry in entries:
+            self._part(entry)
+
+    def _part(self, entry: Entry[K, V]) -> None:
+        """Part with an entry that was taken out, unless somebody uses it or something stands on it; then with what it
+        stood on, if that has only waited for it."""
+        with self._lock:
+            if entry not in self._held.outgoing or entry.leases or entry.above or entry.held or entry.gone:
+                return
+            entry.gone = True
             unwanted = entry.unwanted
-            if unwanted:
-                self._free(entry.value)
-            else:
-                self._evict(entry.key, entry.value)
-            with self._changed:
-                self._outgoing.remove(entry)
-                self._changed.notify_all()  # its room may be what a load waits for
-            if entry.unwanted and not unwanted:  # unloaded meanwhile, so it stays nowhere
-                self._free(entry.value)
+        if unwanted:
+            self._free(entry.value)
+        else:
+            self._evict(entry.key, entry.value)
+        with self._changed:
+            self._held.remove(entry)
+            self._changed.notify_all()  # its room may be what a load waits for
+        if entry.unwanted and not unwanted:  # unloaded meanwhile, so it stays nowhere
+            self._free(entry.value)
+        if entry.below is not None:
+            self._part(entry.below)
 
     def _release(self, entry: Entry[K, V]) -> None:
         with self._changed:
             entry.leases -= 1
             entry.last_used = self._clock()
-            leaves = not entry.leases and entry in self._outgoing
             if not entry.leases:
                 self._changed.notify_all()
-        if leaves:
-            self._let_go([entry])
+        self._part(entry)
 
     def newest(self, matches: Callable[[K], bool]) -> Entry[K, V] | None:
         """The most recently loaded entry whose key matches. Not leased: it may leave before it is used."""
         with self._lock:
-            found = [entry for entry in self._entries.values() if matches(entry.key)]
+            found = [entry for entry in self._held.given.values() if matches(entry.key)]
         return max(found, key=lambda entry: entry.serial, default=None)
 
     def unload(self, matches: Callable[[K], bool]) -> int:
-        """Let matching entries go, pinned or not; one in use goes when its last user is done. Returns their bytes."""
+        """Let matching entries go, pinned or not; one in use goes when its last user is done, and one that others stand
+        on with the last of them. Returns their bytes."""
         with self._lock:
-            leaving = self._take_out([entry for entry in self._entries.values() if matches(entry.key)])
-            idle = [entry for entry in leaving if not entry.leases]
-            for entry in self._outgoing:
-                entry.unwanted = entry.unwanted or matches(entry.key)
-        self._let_go(idle)
+            leaving = self._held.disown(matches)
+        self._let_go(leaving)
         if leaving:
             self._on_change()
         return total(leaving)
@@ -253,7 +273,7 @@ class WarmCache(Generic[K, V]):
         """Have everything leave that is neither in use nor pinned; returns its bytes. Tells nobody: the device thread
         asks for it, and the next heartbeat will say so."""
         with self._lock:
-            leaving = self._take_out(self._idle())
+            leaving = self._held.take_out(self._held.idle())
         self._let_go(leaving)
         return total(leaving)
 
@@ -262,8 +282,9 @@ class WarmCache(Generic[K, V]):
         asking again."""
         with self._lock:
             now = self._clock()
-            leaving = self._take_out([entry for entry in self._idle() if now - entry.last_used >= ttl_s])
-            next_one = min((entry.last_used for entry in self._idle()), default=now)
+            idle = self._held.idle()
+            leaving = self._held.take_out([entry for entry in idle if now - entry.used >= ttl_s])
+            next_one = min((entry.used for entry in idle if entry not in leaving), default=now)
         self._let_go(leaving)
         if leaving:
             self._on_change()
@@ -272,7 +293,7 @@ class WarmCache(Generic[K, V]):
     def entries(self) -> list[Entry[K, V]]:
         """A snapshot of what is loaded."""
         with self._lock:
-            return list(self._entries.values())
+            return list(self._held.given.values())
 
     def idle_s(self, entry: Entry[K, V]) -> float:
-        return 0.0 if entry.leases else max(0.0, self._clock() - entry.last_used)
+        return 0.0 if entry.in_use else max(0.0, self._clock() - entry.used)

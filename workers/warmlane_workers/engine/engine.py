@@ -15,13 +15,16 @@ from warmlane.model import ModelRef
 from warmlane.results import Table, WarmModel
 from warmlane.signature import rows_of
 from warmlane_workers import tasks
+from warmlane_workers.engine import reports
 from warmlane_workers.engine.batcher import Batcher, Lane, Row
 from warmlane_workers.engine.budget import Budgets
-from warmlane_workers.engine.cache import Room, WarmCache
+from warmlane_workers.engine.cache import WarmCache
 from warmlane_workers.engine.conversations import Talks, read_job
 from warmlane_workers.engine.device import Device
-from warmlane_workers.engine.entry import Entry
-from warmlane_workers.engine.loader import Loaded, Loader, ModelKey
+from warmlane_workers.engine.entry import Entry, Over, Room
+from warmlane_workers.engine.loaded import BaseKey, Key, Loaded, ModelKey
+from warmlane_workers.engine.loader import Loader
+from warmlane_workers.engine.mixing import Part
 from warmlane_workers.engine.reading import check_config, check_job, effective, read_row
 from warmlane_workers.engine.relief import relieved
 from warmlane_workers.engine.rows import POLICIES, Rows
@@ -74,7 +77,7 @@ class Engine:
         self._batcher = Batcher(device.streams, device.share_cores, on_batch=observer.batch)
         self._budgets = Budgets(device, self._batcher.submit)
         self._loader = Loader(store, device, source_roots, observer)
-        self.cache: WarmCache[ModelKey, Loaded] = WarmCache(
+        self.cache: WarmCache[Key, Loaded] = WarmCache(
             device.cache_bytes, self._loader.free, on_change, evict=self._loader.evict
         )
         self._ttl_s = cache_ttl_s
@@ -125,14 +128,14 @@ class Engine:
                 return task.prepare(talks.read(read) if talks else read, plan)
 
             policy = POLICIES[job.on_error](single, context)
-            lane = self._lane(key, entry.value, task, plan)
+            queue = self._queue(key, entry.value, task, plan)
             told = listener(job, task, plan, context)
             waiting = Rows(rows, prepare, lambda outputs: task.finish(outputs, plan), policy, context, told)
             began = time.monotonic()
 
             def submit(parts: list[Row]) -> None:
                 self._observer.prepared(key.name, time.monotonic() - began)
-                self._batcher.submit(lane, parts)
+                queue(parts)
 
             answers = waiting.run(submit)
             if talks:
@@ -144,11 +147,11 @@ class Engine:
     @contextmanager
     def _lease(
         self, key: ModelKey, artifact: Artifact, context: JobContext, *, trust: bool, pin: bool = False
-    ) -> Iterator[Entry[ModelKey, Loaded]]:
+    ) -> Iterator[Entry[Key, Loaded]]:
         """A model in memory, which a job that did not agree to it gets none of whose code is the model's own."""
         warm = True
 
-        def load(room: Room) -> tuple[Loaded, int]:
+        def load(room: Room) -> tuple[Loaded, int] | Over[Key, Loaded]:
             nonlocal warm
             warm = False
             return self._loader.load(key, artifact, context, room, trust=trust)
@@ -158,11 +161,24 @@ class Engine:
             refuse_unasked(entry.value.components, agreed=trust)
             yield entry
 
-    def _lane(self, key: ModelKey, loaded: Loaded, task: Task, plan: Plan) -> Lane:
-        # The task object is part of the key: rows never meet those of an unloaded twin.
+    def _queue(self, key: ModelKey, loaded: Loaded, task: Task, plan: Plan) -> Callable[[list[Row]], None]:
+        """What queues a job's rows for the device."""
         budget = (loaded.batch_tokens or self.device.batch_tokens) * task.budget_factor
-        run = relieved(lambda batch: task.forward(batch, plan), self._relieve)
-        return Lane((key, id(task), plan.group), run, budget, key.name)
+        mix = loaded.mix
+        if mix is None or not task.mixes:
+            # The task object is part of the key: rows never meet those of an unloaded twin.
+            run = relieved(lambda batch: task.forward(batch, plan), self._relieve)
+            lane = Lane((id(task), plan.group), run, budget, key.name)
+            return lambda rows: self._batcher.submit(lane, rows)
+        run = relieved(lambda batch: mix.run(batch, self._make_task), self._relieve)
+        lane = Lane(mix.key(loaded, task, plan), run, budget, key.name)
+
+        def submit(rows: list[Row]) -> None:
+            for row in rows:
+                row.payload = Part(loaded, task, plan, row.payload)
+            self._batcher.submit(lane, rows)
+
+        return submit
 
     def _relieve(self) -> None:
         """Free what nobody uses. Called in the device thread."""
@@ -188,11 +204,12 @@ class Engine:
                 "model": str(key),
                 "task": artifact.task,
                 "return_type": job.return_type,
-                "types": self._types(entry.value, job.return_type),
+                "types": reports.types(entry.value, job.return_type),
                 "recorded_dtype": artifact.dtype,
                 "dtype": entry.value.dtype,
                 "device": self.device.name,
                 "bytes": entry.bytes,
+                **reports.sharing(entry),
                 "batch_tokens": entry.value.batch_tokens or self.device.batch_tokens,
                 "pinned": entry.pinned,
                 "seconds": round(time.monotonic() - started, 3),
@@ -211,25 +228,20 @@ class Engine:
                 self._served.pop((name, version), None)
                 self._configs.pop((name, version), None)
 
-        def meant(key: ModelKey) -> bool:
-            return key.name == ref.name and wanted in (None, key.version)
+        def meant(key: Key) -> bool:
+            return isinstance(key, ModelKey) and key.name == ref.name and wanted in (None, key.version)
 
-        return self.cache.unload(meant) + self._loader.unload(meant)
+        bases = [entry.below for entry in self.cache.entries() if meant(entry.key) and entry.below is not None]
+        freed = self.cache.unload(meant)
+        # Nobody could unload a base by its name.
+        lone = {base.key for base in bases if isinstance(base.key, BaseKey) and not (base.above or base.held)}
+        freed += self.cache.unload(lambda key: key in lone)
+        return freed + self._loader.unload(meant)
 
     def warm(self) -> tuple[WarmModel, ...]:
         """What is in memory, for the registry."""
-        return tuple(self._describe(entry) for entry in self.cache.entries())
-
-    def _describe(self, entry: Entry[ModelKey, Loaded]) -> WarmModel:
-        return WarmModel(
-            model=str(entry.key),
-            task=entry.value.artifact.task,
-            dtype=entry.value.dtype,
-            device=self.device.name,
-            bytes=entry.bytes,
-            pinned=entry.pinned,
-            idle_s=round(self.cache.idle_s(entry), 1),
-        )
+        entries = [entry for entry in self.cache.entries() if isinstance(entry.key, ModelKey)]
+        return tuple(reports.warm(entry, self.device.name, self.cache.idle_s(entry)) for entry in entries)
 
     def _find(self, text: str, dtype: str | None, *, prefer_warm: bool) -> tuple[ModelKey, Artifact]:
         """The key that a request means. Without a type it is the recorded one; for predict, that of the last load: it
@@ -240,9 +252,10 @@ class Engine:
         if dtype is None and prefer_warm:
             known, dtype = place in self._served, self._served.get(place)
         if known:
-            warm = self.cache.newest(lambda key: key == ModelKey(*place, dtype))
+            key = ModelKey(*place, dtype)
+            warm = self.cache.newest(lambda other: other == key)
             if warm is not None:
-                return warm.key, warm.value.artifact
+                return key, warm.value.artifact
         artifact = self._store.read(*place)
         if not known:
             dtype = artifact.dtype
@@ -253,25 +266,17 @@ class Engine:
     def _task(self, loaded: Loaded) -> Task:
         if loaded.task is None:
             # Two threads may both make one; either is right, and the weights are shared.
-            artifact, components = loaded.artifact, loaded.components
-            record = artifact.own.get("pipeline")
-            if artifact.inference_task is None:
-                loaded.task = tasks.implementation(
-                    artifact.task, components, record, self._reach, artifact.instance_type
-                )
-            else:
-                name = artifact.source_name or loaded.name
-                loaded.task = tasks.inference(artifact.inference_task, components, record, name)
+            loaded.task = self._make_task(loaded, loaded.components)
         return loaded.task
+
+    def _make_task(self, loaded: Loaded, components: dict[str, Any]) -> Task:
+        artifact, record = loaded.artifact, loaded.artifact.own.get("pipeline")
+        if artifact.inference_task is not None:
+            name = artifact.source_name or loaded.name
+            return tasks.inference(artifact.inference_task, components, record, name)
+        return tasks.implementation(artifact.task, components, record, self._reach, artifact.instance_type)
 
     def _raw(self, loaded: Loaded) -> Task:
         if loaded.raw is None:  # as above
             loaded.raw = RawTask(loaded.components)
         return loaded.raw
-
-    def _types(self, loaded: Loaded, return_type: str) -> dict[str, str]:
-        parts = {name: type(part).__name__ for name, part in loaded.components.items() if name != "task"}
-        pipeline = getattr(loaded.task, "pipeline", None)
-        if return_type == "pipeline" and pipeline is not None:
-            return {"pipeline": type(pipeline).__name__, **parts}
-        return parts

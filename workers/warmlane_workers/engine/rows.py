@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from warmlane import tracing
 from warmlane.errors import WarmlaneError
 from warmlane_workers.engine.batcher import RANKS, Row
 from warmlane_workers.engine.telling import Silent
@@ -105,6 +106,7 @@ class Rows:
 
     def _prepared(self) -> list[Row]:
         waiting: list[Row] = []
+        span = tracing.current()
         for index, row in enumerate(self._rows):
             if index and not index % _REPORT_ROWS:
                 self._context.report(0.0, f"preparing {index}/{len(self._rows)}")
@@ -115,7 +117,7 @@ class Rows:
                 continue
             if any(part.truncated for part in prepared):
                 self._cut.append(index)
-            parts = [Row(part, part.length, RANKS[self._context.priority]) for part in prepared]
+            parts = [Row(part, part.length, RANKS[self._context.priority], span=span) for part in prepared]
             self._outputs[index], self._left[index] = [None] * len(parts), len(parts)
             self._places |= {part.future: (index, number) for number, part in enumerate(parts)}
             waiting += parts

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
+import torch
 from peft import PeftModel, get_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
@@ -37,9 +38,7 @@ def base_of(model: PeftModel) -> PreTrainedModel:
         raise UnsupportedModel(
             "the adapter is merged into its base; call `unmerge_adapter()`, or save `merge_and_unload()`", field="model"
         )
-    # A deep copy of everything but the tensors: what is known to `memo` is taken as it is.
-    memo = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    inner: Any = copy.deepcopy(model.base_model, memo)
+    inner = twin(model.base_model)
     for name, module in list(inner.named_modules()):
         if isinstance(module, AuxiliaryTrainingWrapper):  # a head that was trained beside the adapter
             parent, _, child = name.rpartition(".")
@@ -48,6 +47,13 @@ def base_of(model: PeftModel) -> PreTrainedModel:
     if not isinstance(base, PreTrainedModel):
         raise UnsupportedModel("the model below the adapter is none of transformers' models", field="model")
     return base
+
+
+def twin(model: torch.nn.Module) -> Any:
+    """A deep copy of everything but the tensors: modules of its own, over the same memory."""
+    # What is known to `memo` is taken as it is.
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, memo)
 
 
 def check(model: PeftModel) -> None:

@@ -112,6 +112,12 @@ def digest_of(path: Path) -> str:
     return found.hexdigest()
 
 
+def content(directory: Path) -> tuple[tuple[str, str], ...]:
+    """Name and hash of each small file of a directory: all but its weights, and what lies deeper."""
+    paths = sorted(path for path in directory.glob("*") if path.is_file() and not path.match(_WEIGHTS))
+    return tuple((path.name, digest_of(path)) for path in paths)
+
+
 def copy(source: Path, target: Path, *, link: bool = False) -> str | None:
     """Copy a file, and tell the hash of a weight file; it is worked out beside the copying, not after it.
 

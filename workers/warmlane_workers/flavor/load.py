@@ -13,21 +13,17 @@ from typing import Any
 import torch
 
 from warmlane.errors import (
-    ArtifactError,
-    ArtifactIncomplete,
     DeviceError,
-    InvalidBaseModel,
     InvalidInput,
     UnknownComponent,
 )
 from warmlane.jobs import RETURN_TYPES
 from warmlane.model import dtype_name
-from warmlane_workers.flavor import adapters, files, heads, hub, reading, source, weights
-from warmlane_workers.flavor.code_paths import add_code
-from warmlane_workers.mlmodel import COMPONENTS_DIR, MODEL_DIR, PEFT_DIR, Artifact
+from warmlane_workers.flavor import hub
+from warmlane_workers.flavor.stored import Stored, read_component
+from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.pipelines.build import build_pipeline
-from warmlane_workers.pipelines.memory import within_memory
-from warmlane_workers.pipelines.registry import READERS, pipeline_class
+from warmlane_workers.pipelines.registry import pipeline_class
 
 
 def load_model(
@@ -115,34 +111,19 @@ def load_components(
     """
     directory = Path(path)
     artifact = Artifact.read(directory)
-    if "files" in artifact.own:
-        files.check(directory, artifact.own["files"])
-    if artifact.code and trust_remote_code:
-        add_code(directory)
-    chosen = dtype_name(dtype) or _recorded_dtype(artifact)
-    place = _model_dir(directory, artifact, base_model_path, source_roots, trust_remote_code, report)
-    room(weights.loaded_bytes(place, chosen))
-    if device is not None and torch.device(device).type != "cpu":
-        device_map = {"": device}  # tensor by tensor from the files to the device: the host never holds the model
-    with within_memory("the model"):
-        model = reading.read_model(
-            place,
-            artifact.model_type,
-            artifact.task,
-            dtype=chosen,
-            device_map=device_map,
-            key_mapping=adapters.MLFLOW_NAMES if artifact.has_adapter else None,
-            unneeded=heads.replaced_in(directory / PEFT_DIR) if artifact.has_adapter else (),
-            settings=heads.settings(artifact.own.get("head")),
-            trust_remote_code=trust_remote_code,
-        )
-        if artifact.has_adapter:
-            model = adapters.apply(model, directory / PEFT_DIR).eval()
-        if device is not None:
-            model = model.to(device)
-    names = [name for name in artifact.components if name in READERS]
-    read = {name: _component(directory, artifact, name, trust_remote_code) for name in names}
-    return {"task": artifact.task, "model": model, **read}
+    stored = Stored.find(
+        directory,
+        artifact,
+        dtype=dtype,
+        device=device,
+        device_map=device_map,
+        base_model_path=base_model_path,
+        trust_remote_code=trust_remote_code,
+        source_roots=source_roots,
+        report=report,
+    )
+    model = stored.adapted(stored.weights(room))
+    return {"task": artifact.task, "model": model, **stored.components()}
 
 
 def check_pipeline(artifact: Artifact) -> None:
@@ -185,56 +166,4 @@ def _some(directory: Path, artifact: Artifact, names: Sequence[str], trust_remot
             field="components",
             allowed=list(artifact.components),
         )
-    return {name: _component(directory, artifact, name, trust_remote_code) for name in names}
-
-
-def _model_dir(
-    directory: Path,
-    artifact: Artifact,
-    base_model_path: str | os.PathLike[str] | None,
-    roots: tuple[Path, ...],
-    code: bool,
-    report: hub.Report | None,
-) -> Path:
-    if base_model_path is not None and artifact.base_path is None:
-        raise InvalidBaseModel(
-            "base_model_path: this model does not refer to a base by its path; leave it out", field="base_model_path"
-        )
-    if artifact.has_weights:
-        found = artifact.model_directory(directory)
-        if not found.is_dir():
-            raise ArtifactIncomplete(f"the directory {MODEL_DIR}/ is missing from the artifact; save the model again")
-        return found
-    if artifact.base_path is not None:
-        base = source.inside(Path(base_model_path or artifact.base_path), roots)
-        if not base.is_dir():
-            raise ArtifactIncomplete("the adapter's base is not where it was; say where with base_model_path")
-        if "base_files" in artifact.own:
-            files.check(base, artifact.own["base_files"])
-        return base
-    if not artifact.source_revision:
-        raise ArtifactIncomplete("the artifact has neither weights nor a hub commit; save the model again")
-    patterns = [*hub.SAFE_FILES, *(hub.CODE_FILES if code else [])]
-    return hub.snapshot(artifact.source_name, artifact.source_revision, patterns, report=report)
-
-
-def _component(directory: Path, artifact: Artifact, name: str, trust_remote_code: bool) -> Any:
-    stored = directory / COMPONENTS_DIR / name
-    old = artifact.model_directory(directory)
-    if not stored.is_dir() and name in artifact.component_sources:
-        patterns = [*hub.LIGHT_FILES, *(hub.CODE_FILES if trust_remote_code else [])]
-        stored = hub.snapshot(*artifact.component_sources[name], patterns)
-    elif not stored.is_dir() and old.name != MODEL_DIR:
-        stored = old
-    elif not stored.is_dir():
-        raise ArtifactIncomplete(f"the component {name!r} is missing from the artifact; save the model again")
-    model = stored if (stored / "config.json").is_file() else old
-    kind = artifact.components[name]
-    return reading.read_component(name, stored, kind, model=model, trust_remote_code=trust_remote_code)
-
-
-def _recorded_dtype(artifact: Artifact) -> str | None:
-    try:
-        return dtype_name(artifact.dtype)
-    except InvalidInput as exc:  # MLflow writes down what it was given
-        raise ArtifactError(f"the recorded dtype cannot be loaded in: {exc.message}; give one at load") from exc
+    return {name: read_component(directory, artifact, name, trust_remote_code) for name in names}

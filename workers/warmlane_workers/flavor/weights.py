@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +116,18 @@ def _bytes(tensor: Any, dtype: str | None) -> int:
         kind = next(name for name, known in _DTYPES.items() if known == (dtype or _DTYPES[kind]))
     bits = re.search(r"\d+", kind)  # I8, U8, BF16, F8_E4M3, …; BOOL has none
     return int(math.prod(tensor.get_shape()) * (int(bits[0]) if bits else 8) // 8)
+
+
+def shapes(directory: Path, names: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """Those of the named tensors that a checkpoint has, from the files' headers; what is wrong with the files is for
+    the load to say."""
+    found: dict[str, tuple[int, ...]] = {}
+    try:
+        for path in find(directory, directory.name, lambda path: path) if names else ():
+            if path.suffix == ".safetensors":
+                with safetensors.safe_open(path, "pt") as tensors:
+                    known = set(names).intersection(tensors.keys())
+                    found |= {name: tuple(tensors.get_slice(name).get_shape()) for name in known}
+    except (SourceError, safetensors.SafetensorError, OSError):
+        return {}
+    return found

@@ -7,7 +7,7 @@ jobs meet in `forward` when their plans share a group.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +70,8 @@ class Task(ABC):
     budget_factor: int = 1
     #: What rows may name that lies outside of them: files, URLs.
     reach: Reach = NOWHERE
+    #: Whether rows of several adapters of one base may share a batch, see `together`.
+    mixes: bool = False
     #: The class name of the pipeline that was saved.
     instance_type: str = ""
 
@@ -95,6 +97,10 @@ class Task(ABC):
     @abstractmethod
     def forward(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
         """One output a part, on the CPU. Called in the device thread only."""
+
+    def together(self, batch: Sequence[Prepared], plan: Plan) -> Iterator[Sequence[Prepared]]:
+        """The parts of a batch that the model sees at once, in order; `forward` splits none of these again."""
+        yield batch
 
     @abstractmethod
     def finish(self, outputs: list[Any], plan: Plan) -> Any:

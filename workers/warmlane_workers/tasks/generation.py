@@ -16,8 +16,19 @@ from warmlane_workers.tasks.base import Plan, Prepared
 from warmlane_workers.tasks.text import TRUNCATIONS
 from warmlane_workers.tasks.writing import WritingTask
 
-#: Settings that are whole numbers with the least they may be, and those that are numbers above 0.
-_WHOLE = {"max_new_tokens": 1, "max_length": 1, "min_new_tokens": 0, "min_length": 0, "num_beams": 1, "top_k": 0}
+#: Most tokens that an answer may have where the model sets no end, and most beams: a job has its device to itself for
+#: as long as it generates, and beams multiply what a row takes of its memory.
+MOST_TOKENS = 65_536
+MOST_BEAMS = 32
+#: Settings that are whole numbers with the least and the most they may be, and those that are numbers above 0.
+_WHOLE: Mapping[str, tuple[int, int | None]] = {
+    "max_new_tokens": (1, MOST_TOKENS),
+    "max_length": (1, MOST_TOKENS),
+    "min_new_tokens": (0, MOST_TOKENS),
+    "min_length": (0, MOST_TOKENS),
+    "num_beams": (1, MOST_BEAMS),
+    "top_k": (0, None),
+}
 _POSITIVE = ("temperature", "repetition_penalty", "top_p", "typical_p")
 
 #: Settings that count a row's tokens or look at them, with the value that switches each off. Padding would count too.
@@ -50,10 +61,11 @@ def check_values(params: Mapping[str, Any], own: frozenset[str]) -> None:
         )
     if params.get("truncation") not in TRUNCATIONS:
         raise InvalidParams("params.truncation: true or false, or a tokenizer's strategy", field="params.truncation")
-    for name, least in _WHOLE.items():
+    for name, (least, most) in _WHOLE.items():
         value = params.get(name)
-        if value is not None and (type(value) is not int or value < least):
-            raise InvalidParams(f"params.{name}: a whole number from {least}", field=f"params.{name}")
+        if value is not None and (type(value) is not int or value < least or (most is not None and value > most)):
+            bounds = f"from {least}" if most is None else f"from {least} to {most}"
+            raise InvalidParams(f"params.{name}: a whole number {bounds}", field=f"params.{name}")
     for name in _POSITIVE:
         value = params.get(name)
         if value is not None and (type(value) not in (int, float) or not value > 0):
@@ -142,6 +154,9 @@ class GeneratingTask(WritingTask):
                 tokens=length + new,
                 limit=self.max_length,
             )
+
+    def together(self, batch: Sequence[Prepared], plan: Plan) -> Iterator[Sequence[Prepared]]:
+        return self.runs(batch, plan)
 
     def runs(self, batch: Sequence[Prepared], plan: Plan) -> Iterator[Sequence[Prepared]]:
         """The rows that may run together: where a setting counts tokens, those of one length, which need no padding.

@@ -9,6 +9,7 @@ import inspect
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from transformers import GenerationConfig
@@ -77,6 +78,15 @@ def readable() -> Iterator[None]:
         ) from exc
 
 
+#: Tokenizer -> what whoever uses it holds; adapters of one base share theirs.
+_LOCKS: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
+
+
+def _lock_of(tokenizer: Any) -> threading.Lock:
+    """A fast tokenizer keeps its truncation and padding in itself and refuses to change them while it is in use."""
+    return threading.Lock() if tokenizer is None else _LOCKS.setdefault(tokenizer, threading.Lock())
+
+
 class PipelineTask(Task):
     """A task answered by a transformers pipeline of any type; a family that can share batches says how."""
 
@@ -88,8 +98,7 @@ class PipelineTask(Task):
         self.pipeline = build_pipeline(components, record)
         self.model = self.pipeline.model
         self.tokenizer = self.pipeline.tokenizer
-        # A fast tokenizer keeps its truncation and padding in itself and refuses to change them while it is in use.
-        self._lock: contextlib.AbstractContextManager[Any] = threading.Lock()
+        self._lock: contextlib.AbstractContextManager[Any] = _lock_of(self.tokenizer)
 
     def plan(self, params: Mapping[str, Any]) -> Plan:
         self.check_params(params)

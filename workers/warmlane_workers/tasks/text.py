@@ -23,6 +23,8 @@ SPECIMEN = "the old houses beside the river are red in the evening sun " * 2
 class TextTask(PipelineTask):
     """Result: what the guide's table says of the task. A row is a str."""
 
+    mixes = True
+
     def __init__(self, components: dict[str, Any], record: Mapping[str, Any] | None = None) -> None:
         super().__init__(components, record)
         if self.tokenizer.pad_token_id is None and self.tokenizer.eos_token_id is not None:
@@ -65,6 +67,9 @@ class TextTask(PipelineTask):
             yield from runs_alike(batch)
         else:
             yield batch
+
+    def together(self, batch: Sequence[Prepared], plan: Plan) -> Iterator[Sequence[Prepared]]:
+        return self.groups(batch)
 
     def collate(self, batch: Sequence[Prepared]) -> dict[str, Any]:
         assert self._pad is not None

@@ -54,6 +54,7 @@ class _Generation(TextGeneration):
 
     allowed = (GENERATION - {"num_return_sequences"}) | requests.NAMES | {"truncation"}
     limit_name = "max_tokens"
+    mixes = False  # requests of a batch are sorted by their settings first
     #: The key of what is to be answered, and the `object` of an answer.
     content: ClassVar[str]
     kind: ClassVar[str]

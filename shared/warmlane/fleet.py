@@ -1,0 +1,67 @@
+"""A fleet at one moment: what waits, who lives, what is dead. The operation is as those in `warmlane.ops`.
+
+Costs the server what the fleet has of queues and workers, whatever waits in them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from warmlane.keys import LIST_OF_PRIORITY, Keys
+from warmlane.ops import Op
+from warmlane.results import WorkerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class QueueInfo:
+    """A queue, with all lanes in it.
+
+    Attributes:
+        waiting: jobs that no worker has taken.
+        taken: jobs that workers have and have not ended.
+        bytes: of the messages of both.
+        oldest_s: how long ago the first of those that wait was accepted; 0 where none waits.
+    """
+
+    name: str
+    waiting: int
+    taken: int
+    bytes: int
+    oldest_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FleetInfo:
+    """A fleet.
+
+    Attributes:
+        queues: those that every fleet has, and those of the live workers' pools.
+        dead: the number of dead letters.
+    """
+
+    queues: tuple[QueueInfo, ...]
+    workers: tuple[WorkerInfo, ...]
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadQueues(Op[tuple[tuple[QueueInfo, ...], int]]):
+    """How much waits in some queues; and the number of dead letters."""
+
+    script = "queues"
+    queue_names: tuple[str, ...]
+
+    def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
+        keys = [names.dead]
+        for queue in self.queue_names:
+            keys += [names.queue(queue), names.messages(queue), names.lanes(queue), names.bytes(queue)]
+        return keys, [names.job(""), *LIST_OF_PRIORITY.values()]
+
+    def read(self, reply: Any) -> tuple[tuple[QueueInfo, ...], int]:
+        dead, found = reply
+        queues = [
+            QueueInfo(name, int(waiting), int(taken), int(size), int(oldest) / 1000)
+            for name, (waiting, taken, size, oldest) in zip(self.queue_names, found, strict=True)
+        ]
+        return tuple(queues), int(dead)
