@@ -29,6 +29,7 @@ from warmlane_workers.engine.reading import check_config, check_job, effective, 
 from warmlane_workers.engine.relief import relieved
 from warmlane_workers.engine.rows import POLICIES, Rows
 from warmlane_workers.engine.telling import listener
+from warmlane_workers.flavor import hub
 from warmlane_workers.flavor.custom_code import check_worker, refuse_unasked
 from warmlane_workers.flavor.load import check_pipeline
 from warmlane_workers.lifecycle import JobContext
@@ -272,7 +273,7 @@ class Engine:
     def _make_task(self, loaded: Loaded, components: dict[str, Any]) -> Task:
         artifact, record = loaded.artifact, loaded.artifact.own.get("pipeline")
         if artifact.inference_task is not None:
-            name = artifact.source_name or loaded.name
+            name = artifact.source_name if hub.is_id(artifact.source_name) else loaded.name  # no path of the worker
             return tasks.inference(artifact.inference_task, components, record, name)
         return tasks.implementation(artifact.task, components, record, self._reach, artifact.instance_type)
 
