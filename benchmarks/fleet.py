@@ -32,7 +32,7 @@ from warmlane.jobs import PredictJob
 from warmlane.keys import PREDICT_QUEUE, Keys
 from warmlane.lanes import Submit, Take
 from warmlane.message import JobMessage
-from warmlane.ops import Beat
+from warmlane.registry import Beat
 from warmlane.results import WarmModel, WorkerInfo
 from warmlane.routing import ANYWHERE, Registry, Route
 from warmlane.store import RedisStore, connect

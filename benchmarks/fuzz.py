@@ -27,8 +27,9 @@ from warmlane.errors import CodecError, SourceError
 from warmlane.jobs import AliasJob, DeleteJob, Job, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
 from warmlane.keys import Keys
 from warmlane.message import JobMessage
-from warmlane.ops import Beat, PublishModel, ReadModel, ReadWorkers, Watch
+from warmlane.ops import Watch
 from warmlane.records import Outcome, encode_error
+from warmlane.registry import Beat, PublishModel, ReadModel, ReadWorkers
 from warmlane.results import ModelInfo, NDArray, State, Table, WarmModel, WorkerInfo
 from warmlane.signature import DEFAULTS
 

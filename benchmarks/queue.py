@@ -27,8 +27,9 @@ from warmlane.embedded import EmbeddedServer
 from warmlane.jobs import PredictJob
 from warmlane.keys import PREDICT_QUEUE, Keys
 from warmlane.lanes import Take
-from warmlane.ops import Beat, Finish, PublishModel, Start, Watch
+from warmlane.ops import Finish, Start, Watch
 from warmlane.records import Outcome
+from warmlane.registry import Beat, PublishModel
 from warmlane.results import ModelInfo, State, WarmModel, WorkerInfo
 from warmlane.store import RedisStore, connect
 

@@ -10,7 +10,7 @@ from warmlane._wire import RECHECK_S, Flow, not_found
 from warmlane.errors import StreamInterrupted
 from warmlane.fleet import FleetInfo, ReadQueues
 from warmlane.keys import QUEUES
-from warmlane.ops import ReadWorkers
+from warmlane.registry import ReadWorkers
 from warmlane.results import JobEvent, JobStatus
 from warmlane.stream import Followed, Given, ReadText
 

@@ -35,8 +35,9 @@ from warmlane.keys import DEFAULT_POOL, MANAGE_QUEUE, queue_of
 from warmlane.lanes import Submit
 from warmlane.message import JobMessage
 from warmlane.model import ModelRef
-from warmlane.ops import Cancel, Op, ReadModel, ReadModels, ReadWorkers, Watch
+from warmlane.ops import Cancel, Op, Watch
 from warmlane.records import Outcome
+from warmlane.registry import ReadModel, ReadModels, ReadWorkers
 from warmlane.results import JobStatus, ModelInfo, State, WorkerInfo
 from warmlane.routing import ANYWHERE, Registry
 from warmlane.settings import Settings

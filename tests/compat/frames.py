@@ -20,8 +20,9 @@ from warmlane.errors import JobCancelled, SchemaError, from_dict
 from warmlane.jobs import AliasJob, DeleteJob, Job, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
 from warmlane.keys import Keys
 from warmlane.message import JobMessage
-from warmlane.ops import Beat, PublishModel, ReadModel, ReadWorkers, Watch
+from warmlane.ops import Watch
 from warmlane.records import Outcome, encode_error, text_event
+from warmlane.registry import Beat, PublishModel, ReadModel, ReadWorkers
 from warmlane.results import DTYPES, ModelInfo, NDArray, State, Table, WarmModel, WorkerInfo
 from warmlane.signature import DEFAULTS
 from warmlane.stream import Piece

@@ -14,7 +14,7 @@ from warmlane.errors import ModelInUse, ModelNotFound
 from warmlane.jobs import AliasJob, DeleteJob, SaveJob, UnloadJob
 from warmlane.keys import Keys
 from warmlane.model import ModelRef
-from warmlane.ops import PublishAlias, PublishModel, ReadModel, ReadModels
+from warmlane.registry import PublishAlias, PublishModel, ReadModel, ReadModels
 from warmlane.results import ModelInfo
 from warmlane.store import RedisStore, connect
 from warmlane_workers.catalog import Catalog

@@ -47,8 +47,9 @@ from warmlane.jobs import LoadJob, new_id
 from warmlane.keys import PREDICT_QUEUE, Keys
 from warmlane.lanes import Submit
 from warmlane.message import JobMessage
-from warmlane.ops import Beat, Finish, Leave, PublishModel, ReportProgress, Start
+from warmlane.ops import Finish, ReportProgress, Start
 from warmlane.records import INLINE_RESULT_BYTES, Outcome
+from warmlane.registry import Beat, Leave, PublishModel
 from warmlane.results import ModelInfo, Progress, WarmModel, WorkerInfo
 from warmlane.store import RedisStore, connect
 

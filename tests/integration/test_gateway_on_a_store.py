@@ -23,8 +23,9 @@ from warmlane.embedded import EmbeddedServer
 from warmlane.errors import SourceError
 from warmlane.gateway.app import create_app
 from warmlane.keys import Keys
-from warmlane.ops import Finish, PublishModel, ReportProgress, Start
+from warmlane.ops import Finish, ReportProgress, Start
 from warmlane.records import Outcome
+from warmlane.registry import PublishModel
 from warmlane.results import ModelInfo, Progress, State, Table
 from warmlane.settings import Settings
 from warmlane.store import AsyncRedisStore, connect_async

@@ -24,8 +24,9 @@ from warmlane.jobs import PredictJob, SaveJob
 from warmlane.keys import WORKER_TTL_S, Keys, queue_of
 from warmlane.lanes import PATIENCE_S, Rehome, Take
 from warmlane.message import JobMessage
-from warmlane.ops import Beat, Finish, Start
+from warmlane.ops import Finish, Start
 from warmlane.records import Outcome
+from warmlane.registry import Beat
 from warmlane.results import State, WarmModel, WorkerInfo
 from warmlane.routing import Registry
 from warmlane.store import RedisStore, connect

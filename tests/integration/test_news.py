@@ -25,8 +25,9 @@ from warmlane.gateway.app import create_app
 from warmlane.jobs import new_id
 from warmlane.keys import Keys
 from warmlane.lanes import Take
-from warmlane.ops import Beat, Finish, PublishModel, ReportProgress, Start
+from warmlane.ops import Finish, ReportProgress, Start
 from warmlane.records import Outcome
+from warmlane.registry import Beat, PublishModel
 from warmlane.results import JobEvent, ModelInfo, Progress, WarmModel, WorkerInfo
 from warmlane.store import RedisStore, connect
 from warmlane.stream import AppendText, Piece

@@ -35,8 +35,9 @@ from warmlane.gateway.negotiation import JSON, MSGPACK, answer_type, body_type, 
 from warmlane.gateway.problems import MAX_TEXT, on_warmlane_error, status_of
 from warmlane.jobs import Job, PredictJob
 from warmlane.lanes import Submit
-from warmlane.ops import Cancel, Op, ReadModel, ReadWorkers, Watch
+from warmlane.ops import Cancel, Op, Watch
 from warmlane.records import Outcome
+from warmlane.registry import ReadModel, ReadWorkers
 from warmlane.results import JobStatus, NDArray, Progress, State, Table
 from warmlane.settings import Settings
 

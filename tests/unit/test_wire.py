@@ -23,8 +23,9 @@ from warmlane.errors import (
 )
 from warmlane.jobs import AS_EVER, Job, LoadJob, Options, PredictJob, SaveJob, new_id
 from warmlane.lanes import Submit
-from warmlane.ops import Cancel, ReadModel, ReadModels, ReadWorkers, Watch
+from warmlane.ops import Cancel, Watch
 from warmlane.records import Outcome
+from warmlane.registry import ReadModel, ReadModels, ReadWorkers
 from warmlane.results import JobStatus, ModelInfo, Progress, State, WarmModel, WorkerInfo
 from warmlane.signature import DEFAULTS
 

@@ -13,7 +13,7 @@ from typing import Any
 from warmlane.errors import ModelNotFound
 from warmlane.jobs import AliasJob, DeleteJob, UnloadJob
 from warmlane.model import ModelRef
-from warmlane.ops import PublishAlias, PublishModel, ReadModels, RetractModel
+from warmlane.registry import PublishAlias, PublishModel, ReadModels, RetractModel
 from warmlane.results import ModelInfo
 from warmlane.store import RedisStore
 from warmlane_workers.lifecycle import JobContext

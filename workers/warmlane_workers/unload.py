@@ -14,7 +14,7 @@ import redis
 from warmlane import codec
 from warmlane.jobs import UnloadJob
 from warmlane.keys import Keys
-from warmlane.ops import ReadWorkers
+from warmlane.registry import ReadWorkers
 from warmlane.store import RedisStore, translated
 from warmlane_workers.lifecycle import JobContext
 

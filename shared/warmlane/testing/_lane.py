@@ -16,7 +16,8 @@ from warmlane.fleet import ReadQueues
 from warmlane.jobs import KINDS, Job
 from warmlane.lanes import Submit
 from warmlane.model import ModelRef
-from warmlane.ops import Cancel, Op, ReadModel, ReadModels, ReadWorkers, Watch
+from warmlane.ops import Cancel, Op, Watch
+from warmlane.registry import ReadModel, ReadModels, ReadWorkers
 from warmlane.results import Progress, State
 from warmlane.settings import Settings
 from warmlane.signature import Signature

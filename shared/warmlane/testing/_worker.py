@@ -15,8 +15,8 @@ from warmlane.errors import InternalError, JobCancelled, WarmlaneError
 from warmlane.jobs import AliasJob, DeleteJob, Job, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
 from warmlane.keys import QUEUES
 from warmlane.model import ModelRef
-from warmlane.ops import ReadModel
 from warmlane.records import Outcome
+from warmlane.registry import ReadModel
 from warmlane.results import ModelInfo, State, WarmModel, WorkerInfo
 from warmlane.stream import Piece
 from warmlane.testing._models import Models

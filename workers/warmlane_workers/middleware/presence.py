@@ -10,7 +10,7 @@ from dramatiq import Broker, Middleware, Worker
 
 from warmlane.errors import WarmlaneError
 from warmlane.keys import HEARTBEAT_S
-from warmlane.ops import Beat, Leave
+from warmlane.registry import Beat, Leave
 from warmlane.results import WorkerInfo
 from warmlane.store import RedisStore
 
