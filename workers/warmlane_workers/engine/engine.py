@@ -75,7 +75,7 @@ class Engine:
         self._trust_remote_code = trust_remote_code
         self._conversation_ttl_s = conversation_ttl_s
         self._reach = Reach(tuple(root.resolve() for root in source_roots), url_inputs)
-        self._batcher = Batcher(device.streams, device.share_cores, on_batch=observer.batch)
+        self._batcher = Batcher(device.streams, self._share_cores, on_batch=observer.batch)
         self._budgets = Budgets(device, self._batcher.submit)
         self._loader = Loader(store, device, source_roots, observer)
         self.cache: WarmCache[Key, Loaded] = WarmCache(
@@ -180,6 +180,10 @@ class Engine:
             self._batcher.submit(lane, rows)
 
         return submit
+
+    def _share_cores(self, alone: bool) -> None:
+        """All cores for a batch only while no other job is on its way to or from the device: it needs one as well."""
+        self.device.share_cores(alone and sum(entry.leases for entry in self.cache.entries()) <= 1)
 
     def _relieve(self) -> None:
         """Free what nobody uses. Called in the device thread."""
