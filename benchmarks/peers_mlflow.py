@@ -33,4 +33,5 @@ if __name__ == "__main__":
     target = Path(tempfile.mkdtemp(dir=os.environ["PEERS_HOME"])) / "model"
     save(directory, task, target)
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", str(target), "--env-manager", "local"]
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # the command looks for its server there
     os.execv(sys.executable, [*command, "--host", "127.0.0.1", "--port", port, "--workers", workers])

@@ -150,7 +150,16 @@ class Table:
 
 def is_dataframe(value: object) -> bool:
     """Whether it is a pandas DataFrame; told by its name, so that nobody imports pandas to ask."""
-    return type(value).__name__ == "DataFrame" and type(value).__module__.partition(".")[0] == "pandas"
+    return _of_pandas(value, "DataFrame")
+
+
+def is_series(value: object) -> bool:
+    """Whether it is a pandas Series, told likewise."""
+    return _of_pandas(value, "Series")
+
+
+def _of_pandas(value: object, name: str) -> bool:
+    return type(value).__name__ == name and type(value).__module__.partition(".")[0] == "pandas"
 
 
 class State(StrEnum):

@@ -126,6 +126,19 @@ def test_colours_of_any_kind_become_red_green_and_blue(mode: str) -> None:
     assert numpy.asarray(media.picture(data)).min() == 255
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_grey_of_16_bits_is_scaled_and_not_cut_off(kind: str) -> None:
+    """A third of the way to white is that in 8 bits, too."""
+    data = file(numpy.full((8, 8), 65_535 // 3, numpy.uint16), kind)
+    assert numpy.asarray(media.picture(data))[0, 0].tolist() == [85, 85, 85]
+
+
+def test_more_than_16_bits_a_pixel_are_refused() -> None:
+    """Nobody says what is white in them."""
+    with pytest.raises(SchemaError, match="16 bits"):
+        media.picture(file(numpy.full((8, 8), 1e6, numpy.float32), "TIFF"))
+
+
 def test_a_picture_is_turned_as_its_camera_was_held() -> None:
     """A camera writes down how it was held, and not the pixels in their order."""
     exif = Image.Exif()

@@ -74,6 +74,14 @@ def test_what_was_cut_is_said(served: Served, what: str) -> None:
     assert ask(served, kind, row, **params)[1] == (0,)
 
 
+@pytest.mark.parametrize("kind", ["text-classification", "feature-extraction", "text-generation"])
+def test_megabytes_are_refused_by_their_beginning(served: Served, kind: str) -> None:
+    """Where a text is far too long, not all of it is made tokens to find that out."""
+    with pytest.raises(InputTooLong, match="more than") as caught:
+        ask(served, kind, "cat dog " * 500_000)
+    assert caught.value.details["tokens"] < 100_000
+
+
 #: What is as long, and read whole, in pieces that overlap; and what just fits.
 WHOLE: Mapping[str, tuple[str, Any, dict[str, Any]]] = {
     "a context": ("question-answering", {"question": "what", "context": LONG}, {}),

@@ -281,6 +281,39 @@ def test_a_row_that_lacks_an_argument_is_refused(served: Served) -> None:
         ask(served, "zero-shot-image-classification", {"image": png()})
 
 
+WORDS = {"image": png(), "question": "a cat"}
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "field"),
+    [
+        ("zero-shot-image-classification", {"image": png(), "candidate_labels": []}, "inputs.candidate_labels"),
+        ("zero-shot-object-detection", {"image": png()}, "inputs.candidate_labels"),
+        ("image-text-to-text", {"images": png(), "text": "a cat"}, "inputs.text"),
+        ("keypoint-matching", {"images": [png()]}, "inputs.images"),
+        ("object-detection", None, "inputs"),
+        ("document-question-answering", {"image": png()}, "inputs.question"),
+        (
+            "document-question-answering",
+            {**WORDS, "word_boxes": [["cat", [0, 0, 2000, 9]]]},
+            "inputs.word_boxes",
+        ),
+        ("text-to-audio", "", "inputs"),
+    ],
+)
+def test_a_row_is_told_which_part_it_lacks(served: Served, task: str, row: Any, field: str) -> None:
+    """Labels, a picture's token, the second picture, a question, boxes on the page: the error names the part."""
+    with pytest.raises(SchemaError) as caught:
+        ask(served, task, row)
+    assert caught.value.details["field"] == field
+
+
+def test_a_document_without_words_needs_text_recognition(served: Served) -> None:
+    """Where it is not installed, the error says what to install, or to send."""
+    with pytest.raises(MissingExtra, match=r"pytesseract.*send the words"):
+        ask(served, "document-question-answering", WORDS)
+
+
 @pytest.mark.parametrize("name", ["tesseract_config", "timeout", "num_workers", "lable"])
 def test_a_row_has_no_other_arguments(served: Served, name: str) -> None:
     """A row's dict has arguments that are for callers, and none that reaches a program or is dropped in silence."""

@@ -10,12 +10,22 @@ from typing import Any
 import numpy
 import pytest
 import transformers
+from transformers import AutoModelForCausalLM
 
-from tests import tiny
+from tests import tiny, tiny_seq2seq
 from tests.inprocess import Served
-from warmlane.errors import InputTooLong, InvalidParams, SchemaError, UnsupportedTask
+from warmlane.errors import (
+    InputTooLong,
+    InvalidParams,
+    PipelineMismatch,
+    SchemaError,
+    UnsupportedInferenceTask,
+    UnsupportedTask,
+)
+from warmlane.jobs import PredictJob
 from warmlane.results import Table
 from warmlane_workers.engine.reading import framed
+from warmlane_workers.tasks import inference
 
 TEMPLATE = (
     "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"
@@ -44,9 +54,18 @@ def served(root: Path) -> Iterator[Served]:
     with Served(root) as served:
         served.add_directory("complete", checkpoint("text-generation", root / "gpt2"), "llm/v1/completions")
         served.add_directory("chat", checkpoint("llama", root / "llama", TEMPLATE), "llm/v1/chat")
-        served.add_directory("mute", root / "gpt2", "llm/v1/chat")
         served.add_directory("embed", checkpoint("feature-extraction", root / "bert"), "llm/v1/embeddings")
         yield served
+
+
+def _t5(directory: Path) -> Path:
+    for part in tiny_seq2seq.t5():
+        part.save_pretrained(directory)
+    return directory
+
+
+def bare_parts(directory: Path) -> dict[str, Any]:
+    return {"model": AutoModelForCausalLM.from_pretrained(directory), "tokenizer": tiny.tokenizer(directory)}
 
 
 def bare(root: Path, name: str, task: str) -> Any:
@@ -78,7 +97,7 @@ def test_a_completion_has_the_shape_of_the_api(served: Served, root: Path) -> No
     assert one["id"] != other["id"]
     assert one["object"] == "text_completion"
     assert abs(one["created"] - time.time()) < 60
-    assert one["model"] == str(root / "gpt2")
+    assert one["model"] == "complete/1"  # of what was saved from a directory, and no path of the worker
     assert [set(choice) for choice in one["choices"]] == [{"index", "finish_reason", "text"}]
     assert one["usage"]["total_tokens"] == one["usage"]["prompt_tokens"] + one["usage"]["completion_tokens"]
 
@@ -196,6 +215,8 @@ def test_without_a_limit_an_answer_has_the_room_that_is_left(served: Served) -> 
         ("presence_penalty", -1),
         ("tools", [{"type": "function"}]),
         ("logprobs", 2),
+        ("seed", 7),
+        ("model", 3),
         ("max_tokens", 0),
         ("max_tokens", 1.5),
         ("temperature", -0.1),
@@ -275,13 +296,32 @@ def test_an_assistants_last_message_is_answered_and_not_gone_on_with(served: Ser
     assert answer["usage"]["prompt_tokens"] == len(prompt["input_ids"])
 
 
-def test_a_chat_needs_a_template(served: Served) -> None:
-    """Without one the model does not chat, and the error says what to do."""
+def test_a_chat_needs_a_template(root: Path, served: Served) -> None:
+    """Without one the model does not chat: it is not saved so, and of one that MLflow saved the error says why."""
+    with pytest.raises(UnsupportedInferenceTask, match="no chat template"):
+        served.add_directory("mute", root / "gpt2", "llm/v1/chat")
+    components = {"task": "text-generation", **bare_parts(root / "gpt2")}
     with pytest.raises(UnsupportedTask, match="no chat template"):
-        served.predict("mute", {"messages": HELLO})
+        inference("llm/v1/chat", components, None, "mute").plan({})
 
 
-@pytest.mark.parametrize("messages", [[], "hi", [{"role": "user"}], [{"role": "user", "content": 3}], [["user", "hi"]]])
+def test_a_conversation_needs_a_template_or_a_token_that_ends_a_text(root: Path, served: Served) -> None:
+    """Without both no message could be answered, so the save is refused."""
+    with pytest.raises(PipelineMismatch, match="chat_template"):
+        served.add_directory("still", _t5(root / "t5"), "conversational")
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [],
+        "hi",
+        [{"role": "user"}],
+        [{"role": "user", "content": 3}],
+        [["user", "hi"]],
+        [{"role": "boss", "content": "hi"}],
+    ],
+)
 def test_messages_have_a_role_and_a_content(served: Served, messages: Any) -> None:
     """Anything else is refused before the template sees it."""
     with pytest.raises(SchemaError, match="messages"):
@@ -293,6 +333,26 @@ def test_what_the_template_refuses_is_the_rows_error(served: Served) -> None:
     with pytest.raises(SchemaError, match="chat template refuses") as caught:
         served.predict("chat", {"messages": [{"role": "tool", "content": "secret"}]})
     assert "secret" not in caught.value.message
+
+
+# -- what clients of the API send along ------------------------------------------------------------------------------
+
+
+def test_the_model_and_the_user_change_nothing(served: Served) -> None:
+    """Clients of OpenAI's API always name a model; the job has named it already."""
+    along = {"model": "gpt", "user": "me"}
+    (plain,) = served.predict("complete", {"prompt": "a dog", **GREEDY})
+    (named,) = served.predict("complete", {"prompt": "a dog", **GREEDY, **along})
+    assert named["choices"] == plain["choices"]
+    assert served.predict("embed", {"input": "a dog", **along})["usage"]["total_tokens"] > 0
+
+
+def test_the_newer_name_of_the_limit_means_the_same(served: Served) -> None:
+    """`max_completion_tokens` is `max_tokens`; both at once are refused."""
+    (answer,) = served.predict("complete", {"prompt": "a dog", "temperature": 0, "max_completion_tokens": 2})
+    assert answer["usage"]["completion_tokens"] <= 2
+    with pytest.raises(SchemaError, match="one of them"):
+        served.predict("complete", {"prompt": "a dog", "max_tokens": 2, "max_completion_tokens": 2})
 
 
 # -- embeddings ------------------------------------------------------------------------------------------------------
@@ -333,3 +393,9 @@ def test_an_embedding_request_has_texts_and_nothing_else(served: Served, row: An
     """Other rows are refused."""
     with pytest.raises(SchemaError, match="input"):
         served.predict("embed", row)
+
+
+def test_an_embedding_has_its_shape_in_native_mode(served: Served) -> None:
+    """`output="native"` gives the same answer: there is no other of this task."""
+    answer = served.answer(PredictJob(model="embed", inputs={"input": "a cat"}, output="native"))
+    assert answer["data"][0]["embedding"].shape == (32,)

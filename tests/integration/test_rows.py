@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from tests import tiny
-from tests.inprocess import Served
+from tests import tiny, tiny_media, tiny_seq2seq
+from tests.inprocess import Served, seeded
+from warmlane import codec
 from warmlane.errors import InputTooLong, InternalError, InvalidParams, SchemaError, WarmlaneError
 from warmlane.jobs import PredictJob
 from warmlane.results import NDArray, Table
@@ -34,6 +36,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         tokenizer.add_tokens([BOOM])
         tokenizer.save_pretrained(root / "boom")
         made.add_directory("boom", root / "boom", "text-classification")
+        for part in tiny_seq2seq.t5():
+            part.save_pretrained(root / "t5")
+        made.add_directory("t5", root / "t5", "text2text-generation")
+        made.add("ctc", "automatic-speech-recognition", seeded(tiny_media.speech_ctc))
         yield made
 
 
@@ -107,9 +113,18 @@ def test_a_lone_row_that_fails_alone_is_answered_by_its_error(served: Served) ->
 
 
 def test_all_rows_may_fail(served: Served) -> None:
-    """A job whose rows all fail has as many errors."""
+    """A job whose rows all fail has the table that it would have, with as many errors and nothing else."""
     answers = ask(served, "text-classification", [TOO_LONG, 3], on_error="row")
-    assert [answer["error"]["code"] for answer in answers] == [InputTooLong.code, SchemaError.code]
+    assert isinstance(answers, Table)
+    assert [error["code"] for error in answers["error"]] == [InputTooLong.code, SchemaError.code]
+    assert answers["label"] == [None, None]
+
+
+@pytest.mark.parametrize("on_error", ["job", "row"])
+def test_no_rows_are_refused_whatever_becomes_of_a_row(served: Served, on_error: str) -> None:
+    """An empty list has nothing to predict, in both ways."""
+    with pytest.raises(SchemaError, match="empty list"):
+        ask(served, "text-classification", [], on_error=on_error)
 
 
 def test_an_error_quotes_no_row(served: Served) -> None:
@@ -122,6 +137,13 @@ def test_wrong_params_fail_the_job(served: Served) -> None:
     """What concerns all rows is no row's error."""
     with pytest.raises(InvalidParams):
         ask(served, "text-classification", ["a"], {"top_z": 1}, on_error="row")
+
+
+@pytest.mark.parametrize("rows", [pandas.DataFrame({"q": ["a cat", "a dog"]}), pandas.Series(["a cat", "a dog"])])
+def test_a_column_of_texts_is_a_list_of_them(served: Served, rows: Any) -> None:
+    """A DataFrame of one column, of any name, and a Series are answered as the list of their texts."""
+    answers = ask(served, "t5", codec.decode("test", codec.encode("test", PredictJob(model="t5", inputs=rows).inputs)))
+    assert answers == ask(served, "t5", ["a cat", "a dog"])
 
 
 # -- the model's own arrays --------------------------------------------------------------------------------------------
@@ -191,6 +213,53 @@ def test_what_the_model_cannot_take_is_refused(served: Served, row: Any) -> None
     """No dict, an unknown name, no numbers, ragged lists and ids beyond the vocabulary are errors of their row."""
     with pytest.raises(SchemaError):
         ask(served, "text-generation", row, output="raw")
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ({"input_ids": [[5] * 200]}, "inputs.input_ids"),
+        ({"input_ids": [[5, 6]], "token_type_ids": [[0, 9]]}, "inputs.token_type_ids"),
+        ({"input_ids": [[5, 6]], "position_ids": [[0, 900]]}, "inputs.position_ids"),
+        ({"input_ids": []}, "inputs.input_ids"),
+        ({"input_ids": [2.5]}, "inputs.input_ids"),
+        ({"input_ids": [[5, 6]], "attention_mask": [[1, 1, 1]]}, "inputs.attention_mask"),
+        ({"input_ids": [[5, 6]], "attention_mask": [1, 1]}, "inputs.attention_mask"),
+        ({"input_ids": [5, 6, 7], "attention_mask": [1]}, "inputs.attention_mask"),
+        ({"input_ids": [[5], [6]], "attention_mask": [[1]]}, "inputs.attention_mask"),
+        ({"input_ids": [[5], [6, 7]]}, "inputs.input_ids"),
+        ({"attention_mask": [[1]]}, "inputs.input_ids"),
+        ({"inputs_embeds": np.zeros((1, 3, 31), np.float32)}, "inputs"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_told_by_name(served: Served, row: Any, field: str) -> None:
+    """Lengths, dimensions, kinds of numbers and indices are compared before the device sees them."""
+    with pytest.raises((SchemaError, InputTooLong)) as caught:
+        ask(served, "text-classification", row, output="raw")
+    assert caught.value.details["field"] == field
+
+
+def test_embeddings_stand_for_ids(served: Served) -> None:
+    """`inputs_embeds` without ids is answered, with a batch dimension or without."""
+    embeds = np.zeros((3, 32), np.float32)
+    lone = ask(served, "text-classification", {"inputs_embeds": embeds}, output="raw")
+    batched = ask(served, "text-classification", {"inputs_embeds": embeds[None]}, output="raw")
+    assert np.allclose(lone["logits"], batched["logits"][0], atol=TOLERANCE)
+
+
+def test_a_decoder_is_asked_for_its_ids(served: Served) -> None:
+    """A row without `decoder_input_ids`, of a model that does not make them from its inputs, is told that they lack."""
+    with pytest.raises(SchemaError) as caught:
+        ask(served, "t5", {"input_ids": [[5, 6]]}, output="raw")
+    assert caught.value.details["field"] == "inputs.decoder_input_ids"
+    answer = ask(served, "t5", {"input_ids": [[5, 6]], "decoder_input_ids": [[0]]}, output="raw")
+    assert answer["logits"].shape[:2] == (1, 1)
+
+
+def test_samples_are_read_by_a_model_without_a_vocabulary(served: Served) -> None:
+    """A CTC model takes `input_values`; it has no table of input ids to look into."""
+    answer = ask(served, "ctc", {"input_values": np.zeros(1600, np.float32)}, output="raw")
+    assert answer["logits"].ndim == 2
 
 
 def test_raw_output_takes_no_parameters_of_the_pipeline(served: Served) -> None:

@@ -400,6 +400,54 @@ def test_one_text_is_answered_for_people(run: Run) -> None:
     assert run.out == "[BOLD]GREAT[/BOLD]\n"
 
 
+def test_a_text_may_stand_behind_an_option(run: Run, lane: FakeLane) -> None:
+    """`predict MODEL --stream TEXT` is read as `predict MODEL TEXT --stream`."""
+    assert run("predict", "upper", "--dtype", "float32", "great") == 0
+    assert lane.jobs == [PredictJob(model="upper", inputs="great", dtype="float32")]
+
+
+@pytest.mark.parametrize("option", ["--time", "--out", "--par"])
+def test_options_are_not_abbreviated(run: Run, lane: FakeLane, option: str) -> None:
+    """What an abbreviation means would change with the options that there are."""
+    assert run("predict", "upper", "x", option, "1") == 2
+    assert lane.jobs == []
+
+
+def test_a_row_may_be_json(run: Run, lane: FakeLane) -> None:
+    """--row is a row that is no text; a TEXT that is refused is told of it."""
+    lane.answer("ask", "yes", task="question-answering")
+    asked = {"question": "q", "context": "c"}
+    assert run("predict", "ask", "--row", json.dumps(asked)) == 0
+    assert lane.jobs == [PredictJob(model="ask", inputs=asked)]
+    assert run("predict", "ask", "q") == 2
+    assert "--row JSON" in run.err
+    assert run("predict", "ask", "q", "--row", "{}") == 2
+    assert "only one of them" in run.err
+
+
+def test_the_first_row_that_fails_may_end_the_command(run: Run, lane: FakeLane) -> None:
+    """--on-error job: what comes behind it is not answered."""
+
+    def half(inputs: Any, params: Any) -> str:
+        if inputs != "a":
+            raise DeviceError("broken")
+        return "good"
+
+    lane.answer("half", half)
+    assert run("predict", "half", "a", "b", "a") == 1
+    assert len(run.lines) == 3
+    assert run("predict", "half", "a", "b", "a", "--on-error", "job") == 1
+    assert run.lines == [{"row": 0, "output": "good"}]
+    assert run.err.startswith("warmlane: device_error: ")
+
+
+@pytest.mark.parametrize(("argv", "says"), [(("a", "b"), "not 2"), (("a", "--json"), "--json")])
+def test_a_stream_says_what_it_cannot_do(run: Run, argv: tuple[str, ...], says: str) -> None:
+    """Several texts and JSON are told apart."""
+    assert run("predict", "upper", "--stream", *argv) == 2
+    assert says in run.err
+
+
 def test_an_array_is_answered_in_a_line(run: Run, lane: FakeLane) -> None:
     """People see type, shape, range and the first numbers."""
     lane.answer("features", NDArray("float32", (1, 2), b"\0\0\0\0\0\0\x80?"))

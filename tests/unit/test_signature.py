@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
 from warmlane.errors import InvalidParams, SchemaError
 from warmlane.results import NDArray, Table
-from warmlane.signature import Signature, check_inputs, check_params, default_signature
+from warmlane.signature import Signature, check_inputs, check_params, default_signature, rows_of
 from warmlane.testing import FakeLane
 
 SECRET = "s3cret"
@@ -196,8 +197,6 @@ def test_a_table_gives_its_rows_to_named_columns() -> None:
 
 def test_a_dataframe_is_checked_as_the_table_that_it_becomes() -> None:
     """A pandas DataFrame passes where its columns are the signature's; two columns of one name are refused."""
-    import pandas
-
     check_inputs(NAMED, "fill-mask", pandas.DataFrame({"question": ["a", "b"], "weight": [1, 2.5]}))
     with pytest.raises(SchemaError) as caught:
         check_inputs(NAMED, "fill-mask", pandas.DataFrame({"question": ["a", 5], "weight": [1, 2]}))
@@ -396,3 +395,38 @@ def test_a_client_checks_parameters_before_it_enqueues() -> None:
         with pytest.raises(InvalidParams, match="top_p"):
             client.predict("m", "a", params={"top_p": 1})
     assert len(lane.jobs) == 1
+
+
+@pytest.mark.parametrize("task", ["summarization", "translation_en_to_fr", "fill-mask", "text-classification"])
+def test_a_table_of_one_column_is_a_list_of_its_values(task: str) -> None:
+    """Whatever the column is called, for tasks whose rows are texts, as MLflow takes it."""
+    assert rows_of(default_signature(task), task, pandas.DataFrame({"q": ["a", "b"]})) == ["a", "b"]
+    check_inputs(default_signature(task), task, Table({"q": ["a", "b"]}))
+
+
+def test_a_table_of_texts_has_one_column() -> None:
+    """Of two columns nobody could say which is meant: the error says how many there may be."""
+    with pytest.raises(SchemaError, match="one column, of any name; this one has 2"):
+        rows_of(None, "summarization", Table({"a": ["x"], "b": ["y"]}))
+
+
+def test_a_column_that_the_signature_names_stays_a_key() -> None:
+    """A request's `input`, the key of an `llm/v1` row, is not taken out of its row."""
+    signature = default_signature("feature-extraction", "llm/v1/embeddings")
+    assert rows_of(signature, "feature-extraction", Table({"input": ["a"]})) == [{"input": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "says"),
+    [
+        ("image-classification", None, "a picture"),
+        ("audio-classification", 3, "a sound"),
+        ("conversational", {"conversation_id": "c"}, "'text' or 'messages'"),
+        ("zero-shot-classification", {"sequences": ["good", 3], "candidate_labels": "a"}, "a list of str"),
+        ("table-question-answering", {"query": "q", "table": [{"a": 1}]}, "a dict of columns"),
+    ],
+)
+def test_a_refusal_names_every_form_that_is_fine(task: str, row: Any, says: str) -> None:
+    """Not the type of the guide's signature alone, where more may stand for it."""
+    with pytest.raises(SchemaError, match=says):
+        check_inputs(default_signature(task), task, row)

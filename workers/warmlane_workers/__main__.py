@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="warmlane worker",
         description="Serve jobs: one process a device, restarted when it dies. "
         "The first SIGTERM or Ctrl-C drains, the second stops.",
+        allow_abbrev=False,
     )
     parser.add_argument("--devices", default="all", help="cpu, all, or numbers of GPUs such as 0,1 (all)")
     parser.add_argument("--trust-remote-code", action="store_true", help="let models run code of their own")

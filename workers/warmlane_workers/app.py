@@ -273,7 +273,7 @@ class WorkerProcess:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="warmlane_workers.app")
+    parser = argparse.ArgumentParser(prog="warmlane_workers.app", allow_abbrev=False)
     parser.add_argument("--device", required=True)
     parser.add_argument("--worker-id", required=True)
     parser.add_argument("--life", required=True)

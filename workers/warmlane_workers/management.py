@@ -92,7 +92,7 @@ def _report(name: str, version: int, artifact: Artifact) -> dict[str, Any]:
         "model": f"{name}/{version}",
         "name": name,
         "version": version,
-        "task": artifact.task,
+        "task": artifact.inference_task or artifact.task,
         "dtype": artifact.dtype,
         "bytes": artifact.size_bytes,
         "reference_only": bool(artifact.model_type) and not artifact.has_weights,

@@ -157,6 +157,7 @@ class Supervisor:
     def _start(self, child: Child) -> None:
         env = dict(os.environ)
         env["CUDA_VISIBLE_DEVICES"] = visible(child.device, env)
+        env.setdefault("TOKENIZERS_PARALLELISM", "false")  # one text a call: helpers would only wait and be woken
         if env.get(METRICS_PORT):
             env[METRICS_PORT] = str(int(env[METRICS_PORT]) + child.number)
         child.life = uuid.uuid4().hex

@@ -21,6 +21,7 @@ from typing import Any
 
 import warmlane
 from warmlane.cli import dead, demo, look, manage, predict, serve
+from warmlane.cli._args import Command
 from warmlane.cli._exit import HELP, Exit, code_of, complain
 from warmlane.cli._shell import ClientFactory, Shell, connect, debugging
 from warmlane.errors import InternalError, WarmlaneError
@@ -68,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"warmlane {warmlane.__version__}")
     _add_globals(parser, redis_url=None, namespace=None, json=False)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Command)
     for group in (serve, manage, predict, look, dead, demo):
         group.add(commands)
     for name, command in commands.choices.items():

@@ -9,6 +9,28 @@ from pathlib import Path
 from typing import Any
 
 
+class Command(argparse.ArgumentParser):
+    """A command's parser, of unabbreviated options: an abbreviation would mean another option in another release.
+
+    Attributes:
+        intermixed: options may stand between the arguments: `predict MODEL --stream TEXT`.
+    """
+
+    intermixed = False
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if not self.intermixed:
+            return super().parse_known_args(args, namespace)
+        self.intermixed = False  # argparse's own way calls this method twice
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self.intermixed = True
+
+
 def seconds(text: str) -> float:
     value = float(text)
     if not (value >= 0 and math.isfinite(value)):

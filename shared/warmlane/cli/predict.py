@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
 
 from warmlane.cli import _show
-from warmlane.cli._args import count, json_object, seconds
+from warmlane.cli._args import count, json_object, json_value, seconds
 from warmlane.cli._exit import Exit
 from warmlane.cli._shell import Shell
 from warmlane.cli._wait import bar, wait
@@ -28,10 +28,11 @@ from warmlane.errors import (
     InvalidInput,
     ModelNotFound,
     ResultTimeout,
+    SchemaError,
     ServerUnreachable,
     WarmlaneError,
 )
-from warmlane.jobs import AS_EVER, OUTPUTS, PRIORITIES
+from warmlane.jobs import AS_EVER, ON_ERROR, OUTPUTS, PRIORITIES
 
 #: What no further row would survive either.
 _FATAL = (ConfigurationError, ModelNotFound, ResultTimeout, ServerUnreachable)
@@ -42,11 +43,12 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "predict",
         help="answer rows with a model",
-        description="Rows are the TEXTs, else the lines of --file (JSON: a string or an object), else the lines of "
-        "stdin (text). Each row is a job of its own. One TEXT is answered for people; more rows are answered in JSON "
-        'lines, in their order: {"row": 0, "output": ...} or {"row": 0, "error": {...}}. With --json the answer is '
-        "one JSON list of these.",
+        description="Rows are the TEXTs, else each --row, else the lines of --file (both JSON: a string or an object), "
+        "else the lines of stdin (text). Each row is a job of its own. One row on the command line is answered for "
+        "people; more rows are answered in JSON lines, in their order: "
+        '{"row": 0, "output": ...} or {"row": 0, "error": {...}}. With --json the answer is one JSON list of these.',
     )
+    parser.intermixed = True
     parser.add_argument("model", help="name, name/3 or name@alias")
     parser.add_argument("text", nargs="*", help="a row")
     parser.add_argument(
@@ -59,22 +61,31 @@ def add(commands: Any) -> None:
     parser.add_argument("--priority", choices=PRIORITIES, default=AS_EVER.priority, help="default: %(default)s")
     parser.add_argument("--pool", default=AS_EVER.pool, metavar="NAME", help="the workers' pool; default: %(default)s")
     parser.add_argument("--deadline", type=seconds, metavar="S", help="give each row up that waits and runs so long")
+    parser.add_argument(
+        "--row", type=json_value, action="append", metavar="JSON", help='a row that is no text: {"question": …}'
+    )
     parser.add_argument("--file", metavar="ROWS.JSONL", help="rows as JSON lines; - is stdin")
     parser.add_argument("--output", metavar="OUT.JSONL", help="write the answers there")
+    parser.add_argument(
+        "--on-error",
+        choices=ON_ERROR,
+        default="row",
+        help="a row that fails: its error is its answer and the others go on (row), or it ends the command (job); "
+        "default: %(default)s",
+    )
     parser.add_argument("--timeout", type=seconds, metavar="S", help="for all rows together; default: none")
     parser.add_argument("--window", type=count, default=64, metavar="N", help="jobs in flight; default: %(default)s")
     parser.set_defaults(run=_predict)
 
 
 def _predict(args: argparse.Namespace, shell: Shell) -> int:
-    if args.text and args.file:
-        raise InvalidInput("give TEXTs or --file, not both", field="file")
+    if sum(map(bool, (args.text, args.row, args.file))) > 1:
+        raise InvalidInput("give TEXTs, --row or --file, and only one of them", field="file")
     if args.stream:
         return _stream(args, shell)
-    if len(args.text) == 1 and not args.output and not shell.json:
-        job = _ask(args, shell, args.text[0])
-        _show.value(wait(shell, job, "predict", args.timeout))
-        return Exit.OK
+    given = args.text or args.row or []
+    if len(given) == 1 and not args.output and not shell.json:
+        return _one(args, shell, given[0])
     with contextlib.ExitStack() as stack:
         rows, total = _rows(args, stack)
         output = stack.enter_context(_opened(args.output, "w")) if args.output else None
@@ -96,6 +107,20 @@ def _predict(args: argparse.Namespace, shell: Shell) -> int:
     return Exit.FAILED if failed else Exit.OK
 
 
+def _one(args: argparse.Namespace, shell: Shell, row: Any) -> int:
+    try:
+        job = _ask(args, shell, row)
+        _show.value(wait(shell, job, "predict", args.timeout))
+    except SchemaError as exc:
+        if not args.text:
+            raise
+        hint = "a TEXT is a str: give other rows as --row JSON, or as lines of --file"
+        raise SchemaError(f"{exc.message}; {hint}", **exc.details) from exc
+    if job.status().truncated:
+        print("warmlane: the row was too long, and was cut", file=sys.stderr)
+    return Exit.OK
+
+
 def _ask(args: argparse.Namespace, shell: Shell, row: Any) -> Job:
     return shell.client.predict(
         args.model,
@@ -112,11 +137,12 @@ def _ask(args: argparse.Namespace, shell: Shell, row: Any) -> Job:
 
 
 def _stream(args: argparse.Namespace, shell: Shell) -> int:
-    if len(args.text) != 1 or args.output or shell.json:
-        raise InvalidInput(
-            "--stream prints the answer to one TEXT; leave --file, --output and --json out", field="stream"
-        )
-    job = _ask(args, shell, args.text[0])
+    if args.file or args.output or shell.json:
+        raise InvalidInput("--stream prints text as it comes; leave --file, --output and --json out", field="stream")
+    given = args.text or args.row or []
+    if len(given) != 1:
+        raise InvalidInput(f"--stream answers one TEXT or --row, not {len(given)}", field="stream")
+    job = _ask(args, shell, given[0])
     with shell.awaiting(job.id):
         for piece in job.stream(args.timeout):
             print(piece, end="", flush=True)
@@ -172,6 +198,8 @@ class _Flight:
         except _FATAL:
             raise
         except WarmlaneError as exc:
+            if self._args.on_error == "job":
+                raise
             answer = {"error": exc.to_dict()}
         if isinstance(item, Job):
             self._shell.waiting.remove(item.id)
@@ -180,8 +208,9 @@ class _Flight:
 
 def _rows(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Iterator[Any], int | None]:
     """The rows, and how many there are where that is known."""
-    if args.text:
-        return iter(args.text), len(args.text)
+    given = args.text or args.row
+    if given:
+        return iter(given), len(given)
     if args.file is None:
         return (line.rstrip("\r\n") for line in _lines(sys.stdin, "stdin")), None
     if args.file == "-":

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from warmlane.errors import InvalidInput
 from warmlane.jobs.base import LATER, ModelJob, check_choice, check_flag, check_mapping, set_fields
 from warmlane.model import dtype_name
-from warmlane.results import Table
+from warmlane.results import Table, is_series
 from warmlane.saving import check_plain
 
 RETURN_TYPES = ("pipeline", "components")
@@ -23,7 +23,7 @@ class PredictJob(ModelJob):
     """Answer each row of `inputs` with `model`.
 
     Attributes:
-        inputs: one row, or a list of rows; what a row is depends on the task.
+        inputs: one row, or a list of rows, or a pandas Series, or a table; what a row is depends on the task.
         params: keyword arguments of the pipeline, for all rows.
         dtype: answer with the model loaded in this type; default: as it is warm, else as it was saved.
         trust_remote_code: run the model's own code, on a worker that allows it.
@@ -52,7 +52,8 @@ class PredictJob(ModelJob):
         check_flag("stream", self.stream)
         if self.stream:
             self._check_stream()
-        inputs = list(self.inputs) if isinstance(self.inputs, tuple) else self.inputs  # as it arrives
+        listed = isinstance(self.inputs, tuple) or is_series(self.inputs)
+        inputs = list(self.inputs) if listed else self.inputs  # as it arrives
         set_fields(self, dtype=dtype_name(self.dtype), inputs=inputs)
 
     def _check_stream(self) -> None:

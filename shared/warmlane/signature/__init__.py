@@ -15,10 +15,20 @@ from warmlane.errors import InvalidParams, SchemaError
 from warmlane.results import Table, is_dataframe
 from warmlane.signature._defaults import DEFAULTS, default_signature
 from warmlane.signature._given import check_parameter, check_signature
-from warmlane.signature._values import check_field, check_value, is_array
+from warmlane.signature._values import SCALARS, check_field, check_value, is_array
 from warmlane.signature.columns import Signature
+from warmlane.signature.rows import rows_of
 
-__all__ = ["DEFAULTS", "Signature", "check_inputs", "check_params", "check_row", "check_signature", "default_signature"]
+__all__ = [
+    "DEFAULTS",
+    "Signature",
+    "check_inputs",
+    "check_params",
+    "check_row",
+    "check_signature",
+    "default_signature",
+    "rows_of",
+]
 
 #: Tasks whose single text may also be given as a dict of these keys.
 _TEXT_AS_DICT = {"text-classification": frozenset({"text", "text_pair"})}
@@ -67,18 +77,25 @@ def _is_table(value: Any) -> bool:
     return isinstance(value, dict | Table) or is_dataframe(value)
 
 
-#: (task, key or None) -> the type of the guide's signature, and what the guide's table lets stand for it.
-_ALSO: Mapping[tuple[str, str | None], tuple[str, Callable[[Any], bool]]] = {
-    ("conversational", None): ("string", _is_talk),
-    ("audio-classification", None): ("binary", _is_sound),
-    ("automatic-speech-recognition", None): ("binary", _is_sound),
-    ("image-classification", None): ("string", _is_picture),
-    ("feature-extraction", "input"): ("string", _is_texts),
-    ("table-question-answering", "query"): ("string", _is_texts),
-    ("table-question-answering", "table"): ("string", _is_table),
-    ("text-generation", "stop"): ("array", lambda value: isinstance(value, str)),
-    ("zero-shot-classification", "candidate_labels"): ("string", _is_texts),
-    ("zero-shot-classification", "sequences"): ("string", _is_texts),
+_SOUND = "a sound (bytes, a str, an array, or a dict of samples with their 'sampling_rate')"
+_PICTURE = "a picture (bytes, a str or an array)"
+_TEXTS = "a str, or a list of str"
+#: (task, key or None) -> the type of the guide's signature, what its table lets stand for it, and both in words.
+_ALSO: Mapping[tuple[str, str | None], tuple[str, Callable[[Any], bool], str]] = {
+    ("conversational", None): (
+        "string",
+        _is_talk,
+        "a str, messages (dicts of 'role' and 'content'), or a dict of 'text' or 'messages' with a 'conversation_id'",
+    ),
+    ("audio-classification", None): ("binary", _is_sound, _SOUND),
+    ("automatic-speech-recognition", None): ("binary", _is_sound, _SOUND),
+    ("image-classification", None): ("string", _is_picture, _PICTURE),
+    ("feature-extraction", "input"): ("string", _is_texts, _TEXTS),
+    ("table-question-answering", "query"): ("string", _is_texts, _TEXTS),
+    ("table-question-answering", "table"): ("string", _is_table, "a dict of columns, its JSON, or a table"),
+    ("text-generation", "stop"): ("array", lambda value: isinstance(value, str), _TEXTS),
+    ("zero-shot-classification", "candidate_labels"): ("string", _is_texts, _TEXTS),
+    ("zero-shot-classification", "sequences"): ("string", _is_texts, _TEXTS),
 }
 
 
@@ -91,13 +108,9 @@ def check_inputs(signature: Signature | None, task: str, inputs: Any) -> None:
     columns = signature.get("inputs") if signature else None
     if not columns:
         return
-    if is_dataframe(inputs):
-        inputs = _table(inputs)
-    rows = inputs.rows() if isinstance(inputs, Table) else inputs if isinstance(inputs, list) else [inputs]
-    if not rows:
-        raise SchemaError("inputs: an empty list has no rows to predict", field="inputs")
-    for index, row in enumerate(rows):
-        place = f"inputs[{index}]" if isinstance(inputs, list | Table) else "inputs"
+    several = isinstance(inputs, list | Table) or is_dataframe(inputs)
+    for index, row in enumerate(rows_of(signature, task, inputs)):
+        place = f"inputs[{index}]" if several else "inputs"
         _check_row(columns, task, row, place)
 
 
@@ -134,13 +147,6 @@ def check_params(signature: Signature | None, params: Mapping[str, Any]) -> None
             raise InvalidParams(exc.message, **exc.details) from None
 
 
-def _table(frame: Any) -> Table:
-    try:
-        return Table.from_pandas(frame)
-    except ValueError as exc:
-        raise SchemaError(f"inputs: {exc}", field="inputs") from exc
-
-
 def _check_row(columns: Sequence[Mapping[str, Any]], task: str, row: Any, place: str) -> None:
     if len(columns) == 1 and columns[0].get("name") is None:
         _check_single(columns[0], task, row, place)
@@ -151,7 +157,7 @@ def _check_row(columns: Sequence[Mapping[str, Any]], task: str, row: Any, place:
     for column in columns:
         name = str(column.get("name"))
         absent = name not in row and (task, name) in _MAY_BE_MISSING
-        if not absent and not _also(column, (task, name), row.get(name)):
+        if not absent and not _also(column, (task, name), row.get(name), f"{place}.{name}"):
             check_field(column, name, row, place)
 
 
@@ -162,10 +168,20 @@ def _check_single(column: Mapping[str, Any], task: str, row: Any, place: str) ->
             return
         raise SchemaError(f"{place}: a dict needs the key 'text', may have 'text_pair', both str", field=place)
     optional = row is None and not column.get("required", True)
-    if not optional and not _also(column, (task, None), row):
+    if not optional and not _also(column, (task, None), row, place):
         check_value(column, row, place)
 
 
-def _also(column: Mapping[str, Any], key: tuple[str, str | None], value: Any) -> bool:
-    kind, check = _ALSO.get(key, (None, None))
-    return check is not None and column.get("type") == kind and check(value)
+def _also(column: Mapping[str, Any], key: tuple[str, str | None], value: Any, place: str) -> bool:
+    """Whether the guide lets a value stand for its column's type.
+
+    Raises:
+        SchemaError: it is neither that nor of the type; says all that it may be.
+    """
+    if key not in _ALSO or column.get("type") != _ALSO[key][0] or (value is None and key[1] is not None):
+        return False
+    kind, check, words = _ALSO[key]
+    stands = check(value)
+    if not stands and kind in SCALARS and not SCALARS[kind](value):
+        raise SchemaError(f"{place}: expected {words}, got {type(value).__name__}", field=place, expected=kind)
+    return stands

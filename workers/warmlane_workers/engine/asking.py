@@ -19,9 +19,9 @@ from warmlane_workers.engine.conversations import Talks
 from warmlane_workers.engine.reading import effective, read_row
 from warmlane_workers.engine.rows import OnError, Rows, fail_job
 from warmlane_workers.engine.telling import Silent, unheard
-from warmlane_workers.flavor.memory import is_exhausted
 from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.mlmodel import Artifact
+from warmlane_workers.pipelines.memory import is_exhausted
 from warmlane_workers.tasks.base import Plan, Prepared, Task
 from warmlane_workers.tasks.failures import Failed
 from warmlane_workers.tasks.params import of_config

@@ -15,8 +15,8 @@ from warmlane.errors import InputTooLong
 from warmlane_workers.engine.batcher import Lane, Row
 from warmlane_workers.engine.device import Device
 from warmlane_workers.engine.loaded import Loaded
-from warmlane_workers.flavor.memory import is_exhausted
 from warmlane_workers.lifecycle import JobContext
+from warmlane_workers.pipelines.memory import is_exhausted
 from warmlane_workers.tasks.base import Prepared, Task
 
 #: Sizes that are tried, relative to the device's default; ascending.

@@ -14,6 +14,7 @@ from warmlane.errors import ModelNotFound
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
 from warmlane.results import Table, WarmModel
+from warmlane.signature import rows_of
 from warmlane_workers import tasks
 from warmlane_workers.engine import reports
 from warmlane_workers.engine.asking import Asking
@@ -30,6 +31,7 @@ from warmlane_workers.engine.reading import check_config, check_job
 from warmlane_workers.engine.relief import relieved
 from warmlane_workers.engine.rows import POLICIES
 from warmlane_workers.engine.telling import listener
+from warmlane_workers.flavor import hub
 from warmlane_workers.flavor.custom_code import check_worker, refuse_unasked
 from warmlane_workers.flavor.load import check_pipeline
 from warmlane_workers.lifecycle import JobContext
@@ -75,7 +77,7 @@ class Engine:
         self._trust_remote_code = trust_remote_code
         self._conversation_ttl_s = conversation_ttl_s
         self._reach = Reach(tuple(root.resolve() for root in source_roots), url_inputs)
-        self._batcher = Batcher(device.streams, device.share_cores, on_batch=observer.batch)
+        self._batcher = Batcher(device.streams, self._share_cores, on_batch=observer.batch)
         self._budgets = Budgets(device, self._batcher.submit)
         self._loader = Loader(store, device, source_roots, observer)
         self.cache: WarmCache[Key, Loaded] = WarmCache(
@@ -118,7 +120,7 @@ class Engine:
         if not raw:
             check_job(artifact, job)
         single = not isinstance(job.inputs, list | Table)
-        rows = job.inputs.rows() if isinstance(job.inputs, Table) else [job.inputs] if single else job.inputs
+        rows = rows_of(None, "", job.inputs) if raw else rows_of(artifact.signature, artifact.task, job.inputs)
         with self._lease(key, artifact, context, trust=trust) as entry:
             task = self._raw(entry.value) if raw else self._task(entry.value)
             loaded = self._configs.get((key.name, key.version), {})
@@ -180,6 +182,10 @@ class Engine:
             self._batcher.submit(lane, rows)
 
         return submit
+
+    def _share_cores(self, alone: bool) -> None:
+        """All cores for a batch only while no other job is on its way to or from the device: it needs one as well."""
+        self.device.share_cores(alone and sum(entry.leases for entry in self.cache.entries()) <= 1)
 
     def _relieve(self) -> None:
         """Free what nobody uses. Called in the device thread."""
@@ -273,7 +279,7 @@ class Engine:
     def _make_task(self, loaded: Loaded, components: dict[str, Any]) -> Task:
         artifact, record = loaded.artifact, loaded.artifact.own.get("pipeline")
         if artifact.inference_task is not None:
-            name = artifact.source_name or loaded.name
+            name = artifact.source_name if hub.is_id(artifact.source_name) else loaded.name  # no path of the worker
             return tasks.inference(artifact.inference_task, components, record, name)
         return tasks.implementation(artifact.task, components, record, self._reach, artifact.instance_type)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from warmlane_workers.flavor.memory import within_memory
+from warmlane_workers.pipelines.memory import within_memory
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from warmlane.errors import OutOfMemory
 from warmlane_workers.engine.batcher import Run
-from warmlane_workers.flavor.memory import is_exhausted
+from warmlane_workers.pipelines.memory import is_exhausted
 
 logger = logging.getLogger(__name__)
 

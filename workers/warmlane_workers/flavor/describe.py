@@ -15,6 +15,7 @@ from warmlane.errors import (
     ReferenceImpossible,
     TaskConflict,
     TaskRequired,
+    UnsupportedInferenceTask,
     UnsupportedModel,
     WeightsDiffer,
 )
@@ -87,6 +88,7 @@ def describe(parts: Parts, components: Mapping[str, Any], wishes: Wishes) -> Art
         has_adapter=parts.adapter is not None,
         inference_task=wishes.task if wishes.task in INFERENCE_TASKS else None,
     )
+    _check_talks(artifact, components)
     artifact = replace(artifact, pyfunc=_has_pyfunc(artifact))
     check_complete(parts.components, task)
     if parts.pipeline is not None and (given := arguments.dump(parts.pipeline)):
@@ -94,6 +96,29 @@ def describe(parts: Parts, components: Mapping[str, Any], wishes: Wishes) -> Art
     placed = _place(artifact, parts, components, wishes, brought)
     # A base that is written beside its adapter says itself what its labels are.
     return placed if placed.has_weights or not head else replace(placed, own={**placed.own, "head": head})
+
+
+def _check_talks(artifact: Artifact, components: Mapping[str, Any]) -> None:
+    """Refuse a model of chats whose tokenizer makes no prompt of messages: no predict would be answered.
+
+    Raises:
+        UnsupportedInferenceTask, PipelineMismatch: what to set.
+    """
+    tokenizer = components.get("tokenizer") or getattr(components.get("processor"), "tokenizer", None)
+    if tokenizer is None or getattr(tokenizer, "chat_template", None):
+        return
+    if artifact.inference_task == "llm/v1/chat":
+        raise UnsupportedInferenceTask(
+            "task: the model's tokenizer has no chat template; set `tokenizer.chat_template`, or save the model as "
+            "llm/v1/completions",
+            field="task",
+        )
+    if artifact.task == "conversational" and tokenizer.eos_token is None:
+        raise PipelineMismatch(
+            "task: the model's tokenizer has neither a chat template nor an eos_token, so it makes no prompt of "
+            "messages; set `tokenizer.chat_template`, or save the model with another task",
+            field="task",
+        )
 
 
 def _task(parts: Parts, asked: str | None) -> str:

@@ -20,7 +20,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper, ModulesToSaveWrapper
 
 from warmlane_workers.flavor import adapters
-from warmlane_workers.flavor.memory import is_exhausted
+from warmlane_workers.pipelines.memory import is_exhausted
 
 #: (a module's input, its output without adapter, its other arguments) -> its output with an adapter.
 Part = Callable[..., torch.Tensor]

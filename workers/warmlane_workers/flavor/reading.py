@@ -26,8 +26,8 @@ from warmlane.errors import (
     WarmlaneError,
 )
 from warmlane_workers.flavor import custom_code
-from warmlane_workers.flavor.memory import is_exhausted
 from warmlane_workers.pipelines import segments
+from warmlane_workers.pipelines.memory import is_exhausted
 from warmlane_workers.pipelines.registry import READERS, model_class
 
 #: transformers patches its own classes and torch's default type while it builds a model: one at a time in a process.

@@ -16,8 +16,8 @@ from warmlane.errors import ArtifactError, ArtifactIncomplete, InvalidBaseModel,
 from warmlane.model import dtype_name
 from warmlane_workers.flavor import adapters, files, heads, hub, reading, source, weights
 from warmlane_workers.flavor.code_paths import add_code
-from warmlane_workers.flavor.memory import within_memory
 from warmlane_workers.mlmodel import COMPONENTS_DIR, MODEL_DIR, PEFT_DIR, Artifact
+from warmlane_workers.pipelines.memory import within_memory
 from warmlane_workers.pipelines.registry import READERS
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,11 @@ import transformers
 
 from warmlane.errors import ArtifactError, MissingExtra, WarmlaneError
 from warmlane_workers.pipelines import arguments
+
+#: How transformers names a package that it misses, in a paragraph of its own for each.
+_REQUIRES = re.compile(r"requires the (\w+) library")
+#: Packages that are installed by another name than they are imported by.
+_PACKAGES = {"pil": "pillow", "cv2": "opencv-python", "sklearn": "scikit-learn"}
 
 
 def build_pipeline(components: Mapping[str, Any], record: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
@@ -33,7 +39,7 @@ def build_pipeline(components: Mapping[str, Any], record: Mapping[str, Any] | No
         raise
     except ImportError as exc:
         raise MissingExtra(
-            f"a {components['task']} pipeline needs a package that the worker lacks: {lacking(exc)}"
+            f"the task {components['task']} needs a package that the worker lacks: {lacking(exc)}"
         ) from exc
     except Exception as exc:
         raise ArtifactError(
@@ -44,5 +50,10 @@ def build_pipeline(components: Mapping[str, Any], record: Mapping[str, Any] | No
 
 
 def lacking(error: ImportError) -> str:
-    """What a library says of a package that it misses, in a line; transformers' own words name it and how to get it."""
-    return " ".join(str(error).split())[:300]
+    """Which package a library misses, and how to get it; where it does not name one, its first sentence."""
+    named = _REQUIRES.search(str(error))
+    name = error.name or (named and named[1])
+    if name:
+        package = str(name).partition(".")[0].lower()
+        return f"{package} (pip install {_PACKAGES.get(package, package)})"
+    return " ".join(str(error).split()).partition(". ")[0][:200]

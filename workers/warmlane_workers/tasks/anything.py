@@ -12,7 +12,7 @@ from transformers.pipelines.base import ChunkPipeline
 
 from warmlane.errors import InputTooLong, SchemaError
 from warmlane.results import NDArray
-from warmlane_workers.tasks import limits, media
+from warmlane_workers.tasks import asked, limits, media
 from warmlane_workers.tasks.base import Plan, Prepared
 from warmlane_workers.tasks.calls import Call, first_names, told
 from warmlane_workers.tasks.pipeline import GENERATION, PipelineTask, installed, readable
@@ -78,7 +78,11 @@ class AnyTask(PipelineTask):
 
     def read(self, row: Any, plan: Plan) -> Any:
         """A row with pictures and samples in the places of what they travelled as."""
-        row = dict(row) if isinstance(row, dict) else row
+        taken = self._taken(dict(row) if isinstance(row, dict) else row)
+        asked.check(self.pipeline, taken, plan.prepare)
+        return taken
+
+    def _taken(self, row: Any) -> Any:
         if self.task in _PICTURES and not isinstance(row, dict):
             return self._pictures(row)
         if self.task == "image-text-to-text" and not isinstance(row, dict):

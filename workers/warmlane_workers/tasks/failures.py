@@ -63,9 +63,11 @@ def assembled(
         else task.assemble([task.cut(answer) if index in cut else answer], single, output)
         for index, answer in enumerate(answers)
     ]
-    tables = [piece for piece in pieces if isinstance(piece, Table)]
-    if tables:
-        names = [*tables[0].columns, *([TRUNCATED] if cut else []), *([ERROR] if failed else [])]
+    shape = next((piece for piece in pieces if isinstance(piece, Table)), None)
+    if shape is None and all(isinstance(answer, Failed) for answer in answers):
+        shape = task.assemble([], False, output)  # none was answered: what the result would have been
+    if isinstance(shape, Table):
+        names = [*shape.columns, *([TRUNCATED] if cut else []), *([ERROR] if failed else [])]
         return _table(pieces, names, cut)
     if single:
         return pieces[0]

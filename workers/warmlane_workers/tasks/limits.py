@@ -28,7 +28,7 @@ def positions(model: Any) -> int | None:
     configs = [part for part in parts if isinstance(part, PreTrainedConfig)] or [model.config]
     known = (getattr(config, name, None) for config in configs for name in _NAMES)
     found = next((count for count in known if isinstance(count, int) and count > 0), None)
-    return None if found is None else found - _spent(model)
+    return None if found is None else found - spent(model)
 
 
 def vocabulary(model: Any) -> int | None:
@@ -48,7 +48,7 @@ def answer_positions(model: Any) -> int | None:
     return count if learned and isinstance(count, int) else None
 
 
-def _spent(model: Any) -> int:
+def spent(model: Any) -> int:
     """Positions that stand for padding: models of the RoBERTa family begin to count after them."""
     tables = (module for name, module in model.named_modules() if name.endswith("position_embeddings"))
     paddings = (table.padding_idx for table in tables if isinstance(table, torch.nn.Embedding))

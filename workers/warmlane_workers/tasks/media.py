@@ -28,6 +28,8 @@ Samples = Array[numpy.float32]
 MAX_SOUND_S = 3600
 #: Most pixels of a picture: a small file may unpack to any number.
 MAX_PIXELS = 80_000_000
+#: White, in 16 bits.
+_WHITE_16 = 65_535
 #: Sampling rates that are no mistake, in Hz.
 RATES = (1_000, 768_000)
 _MAX_CHANNELS = 8
@@ -205,11 +207,23 @@ def picture(value: Any, *, reach: Reach = NOWHERE) -> Image.Image:
         opened = Image.open(io.BytesIO(data), formats=_PICTURES)  # reads the size, not the pixels
         if opened.width * opened.height > MAX_PIXELS:
             raise SchemaError(f"a picture has more than {MAX_PIXELS} pixels", field="inputs")
-        return ImageOps.exif_transpose(opened).convert("RGB")
+        return _eight_bits(ImageOps.exif_transpose(opened)).convert("RGB")
     except (*_PILLOW_SAYS, Image.DecompressionBombError) as exc:
         raise SchemaError(
             f"a picture cannot be read ({type(exc).__name__}); send PNG, JPEG, WebP, GIF, BMP or TIFF", field="inputs"
         ) from exc
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """A picture of 16 bits a pixel in 8, scaled: Pillow's own conversion makes white of all that is above 255."""
+    from PIL import Image
+
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    grey = numpy.asarray(picture)
+    if picture.mode == "F" or grey.min() < 0 or grey.max() > _WHITE_16:
+        raise SchemaError("a picture of more than 16 bits a pixel; send 8 or 16", field="inputs")
+    return Image.fromarray((grey / (_WHITE_16 / 255)).round().astype(numpy.uint8))
 
 
 def _pixels(array: Array[Any]) -> Array[numpy.uint8]:

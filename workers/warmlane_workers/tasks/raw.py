@@ -17,13 +17,23 @@ import torch
 from warmlane import codec
 from warmlane.errors import InvalidParams, SchemaError, UnsupportedTask
 from warmlane.results import NDArray
+from warmlane_workers.pipelines.memory import is_exhausted
+from warmlane_workers.tasks.arrays import Arrays, wrong
 from warmlane_workers.tasks.base import Plan, Prepared, Task
 from warmlane_workers.tasks.native import plain
 
 #: Switches of a forward call that a caller may set: what else the model gives.
 SWITCHES = ("output_hidden_states", "output_attentions")
-#: Arguments of a forward call that are no arrays, or that change what comes back.
-_CLOSED = frozenset({"self", "args", "kwargs", "return_dict", "use_cache", "past_key_values", *SWITCHES})
+#: Arguments of a forward call that are no arrays, that change what comes back, or that are for training.
+_CLOSED = frozenset(
+    {
+        *("self", "return_dict", "use_cache", "past_key_values", "encoder_outputs", "logits_to_keep", *SWITCHES),
+        *("interpolate_pos_encoding", "return_loss"),
+        *("labels", "aggregation_labels", "start_positions", "end_positions", "next_sentence_label"),
+    }
+)
+#: What a model raises of arrays that it cannot read together.
+_MODEL_SAYS = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)
 
 
 class RawTask(Task):
@@ -38,9 +48,8 @@ class RawTask(Task):
         if components.get("model") is None:
             raise UnsupportedTask(f"{components['task']} has no model whose arrays could be asked for")
         self.model = components["model"]
-        known = inspect.signature(self.model.forward).parameters
-        self.names = frozenset(known) - _CLOSED
-        self._fixed = {"use_cache": False} if "use_cache" in known else {}
+        self._arrays = Arrays(self.model, _CLOSED)
+        self._fixed = {"use_cache": False} if "use_cache" in inspect.signature(self.model.forward).parameters else {}
 
     def plan(self, params: Mapping[str, Any]) -> Plan:
         for name, value in params.items():
@@ -54,15 +63,13 @@ class RawTask(Task):
         return Plan(forward={**params, **self._fixed}, group=group)
 
     def prepare(self, row: Any, plan: Plan) -> list[Prepared]:
-        if not isinstance(row, dict) or not row or not set(row) <= self.names:
+        names = self._arrays.names
+        given = {name: value for name, value in row.items() if value is not None} if isinstance(row, dict) else {}
+        if not given or not set(given) <= names:
             raise SchemaError(
-                f"a row is a dict of the model's input arrays, of {', '.join(sorted(self.names))}", field="inputs"
+                f"a row is a dict of the model's input arrays, of {', '.join(sorted(names))}", field="inputs"
             )
-        tensors = {name: self._tensor(name, value) for name, value in row.items() if value is not None}
-        lone = self._is_lone(tensors)
-        if lone:
-            tensors = {name: tensor[None] for name, tensor in tensors.items()}
-        self._check_ids(tensors)
+        tensors, lone = self._arrays.batched({name: self._tensor(name, value) for name, value in given.items()})
         size = next((tensor.shape[-1] for name, tensor in tensors.items() if name.endswith("input_ids")), 0)
         numbers = sum(tensor.numel() for tensor in tensors.values())
         return [Prepared({"tensors": tensors, "lone": lone}, size or max(1, numbers // 1000))]
@@ -72,24 +79,11 @@ class RawTask(Task):
             array = value.to_numpy() if isinstance(value, NDArray) else numpy.asarray(value)
             tensor = torch.from_numpy(numpy.ascontiguousarray(array))
         except (TypeError, ValueError) as exc:
-            raise SchemaError(f"{name}: no array of numbers ({type(exc).__name__})", field=f"inputs.{name}") from exc
-        if tensor.dtype is torch.int32:  # as indices are; numpy makes them on some machines
-            return tensor.long()
-        return tensor.to(self.model.dtype) if tensor.is_floating_point() else tensor
-
-    def _is_lone(self, tensors: Mapping[str, torch.Tensor]) -> bool:
-        """Whether the arrays have no batch dimension."""
-        for name, rank in (("input_ids", 2), ("input_values", 2), ("input_features", 3), ("pixel_values", 4)):
-            if name in tensors:
-                return tensors[name].dim() == rank - 1
-        return False
-
-    def _check_ids(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """An index that no embedding has would end the device's process on a GPU."""
-        ids, embeddings = tensors.get("input_ids"), self.model.get_input_embeddings()
-        count = getattr(embeddings, "num_embeddings", None)
-        if ids is not None and count is not None and ids.numel() and not 0 <= ids.min() <= ids.max() < count:
-            raise SchemaError(f"input_ids: from 0 to {count - 1}, the model's vocabulary", field="inputs.input_ids")
+            says = "no array of numbers; texts of several lengths are padded to one, or sent as a row each"
+            raise wrong(name, says) from exc
+        if tensor.is_floating_point():
+            return tensor.to(self.model.dtype)
+        return tensor if tensor.dtype is torch.bool else tensor.long()  # numpy makes other integers on some machines
 
     def forward(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:
         found: list[Any] = []
@@ -102,9 +96,7 @@ class RawTask(Task):
         sizes = [len(next(iter(part.inputs["tensors"].values()))) for part in group]
         first = group[0].inputs["tensors"]
         tensors = {name: torch.cat([part.inputs["tensors"][name] for part in group]) for name in first}
-        with torch.inference_mode():
-            placed = {name: tensor.to(self.model.device) for name, tensor in tensors.items()}
-            output = _arrays(self.model(**placed, return_dict=True, **plan.forward))
+        output = self._call(tensors, plan)
         if len(group) == 1:
             part = group[0]
             return [_each(output, lambda array: array[0] if array.ndim else array) if part.inputs["lone"] else output]
@@ -116,6 +108,29 @@ class RawTask(Task):
             answers.append(_each(output, operator.itemgetter(place)))
             at += size
         return answers
+
+    def _call(self, tensors: Mapping[str, torch.Tensor], plan: Plan) -> Any:
+        """The model's answer.
+
+        Raises:
+            SchemaError: it cannot read the arrays together.
+        """
+        try:
+            with torch.inference_mode():
+                placed = {name: tensor.to(self.model.device) for name, tensor in tensors.items()}
+                return _plain(self.model(**placed, return_dict=True, **plan.forward))
+        except _MODEL_SAYS as exc:
+            if isinstance(exc, torch.AcceleratorError) or is_exhausted(exc):
+                raise  # the device's trouble, and not the row's
+            shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())
+            hint = ""
+            if self.model.config.is_encoder_decoder and "decoder_input_ids" not in tensors:
+                hint = "; this one may need decoder_input_ids"
+            raise SchemaError(
+                f"inputs: the model cannot read {shapes} together ({type(exc).__name__}); send all that its tokenizer "
+                f"or processor makes, in those sizes{hint}",
+                field="inputs.decoder_input_ids" if hint else "inputs",
+            ) from exc
 
     def finish(self, outputs: list[Any], plan: Plan) -> Any:
         return outputs[0]
@@ -139,15 +154,15 @@ def _kind(part: Prepared) -> Any:
     return {name: (tensor.dtype, tensor.shape[1:]) for name, tensor in part.inputs["tensors"].items()}
 
 
-def _arrays(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """A model's output as arrays in dicts and lists; what is neither, e.g. a cache, is left out."""
     if isinstance(value, torch.Tensor):
         return plain(value)
     if isinstance(value, Mapping):
-        found = {str(name): _arrays(item) for name, item in value.items()}
+        found = {str(name): _plain(item) for name, item in value.items()}
         return {name: item for name, item in found.items() if item is not None}
     if isinstance(value, tuple | list):
-        return [found for item in value if (found := _arrays(item)) is not None]
+        return [found for item in value if (found := _plain(item)) is not None]
     return None
 
 

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from warmlane.errors import InvalidParams, SchemaError
+from warmlane.errors import InputTooLong, InvalidParams, SchemaError
 from warmlane_workers.tasks import limits, padding
 from warmlane_workers.tasks.alike import runs_alike
 from warmlane_workers.tasks.base import Plan, Prepared
-from warmlane_workers.tasks.pipeline import PipelineTask
+from warmlane_workers.tasks.pipeline import PipelineTask, readable
 
+#: Of a text with more characters than this for each token of the model's limit, the beginning is looked at first.
+_FAR = 32
 #: A text of middle length.
 SPECIMEN = "the old houses beside the river are red in the evening sun " * 2
 
@@ -51,10 +53,23 @@ class TextTask(PipelineTask):
         return row
 
     def prepare(self, row: Any, plan: Plan) -> list[Prepared]:
+        self._check_beginning(row, plan)
         parts = super().prepare(row, plan)
         if any(part.length == 0 for part in parts):
             raise SchemaError("a row of no tokens; this tokenizer adds none to an empty text", field="inputs")
         return parts
+
+    def _check_beginning(self, row: Any, plan: Plan) -> None:
+        """Refuse a text that is far too long before all of it is made tokens, which takes seconds for megabytes."""
+        far = _FAR * (self.max_length or 0)
+        if plan.cut_at is not None or not far or not isinstance(row, str) or len(row) <= far:
+            return
+        with self._lock, readable():
+            beginning = self.tokenizer(row[:far].rpartition(" ")[0], add_special_tokens=False, verbose=False)
+        try:
+            self.check_length(len(beginning["input_ids"]), plan)
+        except InputTooLong as exc:
+            raise InputTooLong(exc.message.replace(" has ", " has more than ", 1), **exc.details) from None
 
     def groups(self, batch: Sequence[Prepared]) -> Iterator[Sequence[Prepared]]:
         if self._pad is None:

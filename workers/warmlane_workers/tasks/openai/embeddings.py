@@ -8,6 +8,7 @@ from typing import Any
 from warmlane.errors import SchemaError
 from warmlane_workers.tasks.base import Plan, Prepared
 from warmlane_workers.tasks.feature_extraction import FeatureExtraction
+from warmlane_workers.tasks.openai import requests
 
 
 class Embeddings(FeatureExtraction):
@@ -25,12 +26,17 @@ class Embeddings(FeatureExtraction):
         return super().plan({"pooling": "cls", **given})
 
     def prepare(self, row: Any, plan: Plan) -> list[Prepared]:
-        if not isinstance(row, dict) or set(row) != {"input"}:
-            raise SchemaError("a row is a dict with the key 'input' and no other", field="inputs.input")
+        given = row if isinstance(row, dict) else {}
+        if set(requests.asked(given)) != {"input"}:
+            keys = "'input', and perhaps 'model' and 'user', which change nothing"
+            raise SchemaError(f"a row is a dict with the key {keys}", field="inputs.input")
         texts = [row["input"]] if isinstance(row["input"], str) else row["input"]
         if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
             raise SchemaError("inputs.input: a str, or a list of str that is not empty", field="inputs.input")
         return [part for text in texts for part in super(Embeddings, self).prepare(text, plan)]
+
+    def assemble(self, answers: list[Any], single: bool, output: str | None = None) -> Any:
+        return answers[0] if single else answers  # of this shape in whatever mode
 
     def cut(self, answer: Any) -> Any:
         return {**answer, "truncated": True}

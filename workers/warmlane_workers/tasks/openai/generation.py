@@ -21,6 +21,9 @@ from warmlane_workers.tasks.params import Kind, number
 from warmlane_workers.tasks.pipeline import GENERATION
 from warmlane_workers.tasks.text_generation import TextGeneration
 
+#: Who speaks in a chat, in OpenAI's API; which of them a model knows, its template says.
+ROLES = ("developer", "system", "user", "assistant", "tool", "function")
+
 
 @dataclass(frozen=True, slots=True)
 class _Part(Prepared):
@@ -217,7 +220,8 @@ class Chat(_Generation):
     def read(self, row: Any, plan: Plan) -> Any:
         if not isinstance(row, list) or not row or not all(map(_is_message, row)):
             raise SchemaError(
-                "inputs.messages: a list of dicts of 'role' and 'content', both str", field="inputs.messages"
+                f"inputs.messages: a list of dicts of 'role' ({', '.join(ROLES)}) and 'content', a str",
+                field="inputs.messages",
             )
         messages: Any = [{name: value for name, value in message.items() if value is not None} for message in row]
         return Messages(messages)
@@ -236,4 +240,4 @@ class Chat(_Generation):
 
 
 def _is_message(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(value.get(name), str) for name in ("role", "content"))
+    return isinstance(value, dict) and value.get("role") in ROLES and isinstance(value.get("content"), str)

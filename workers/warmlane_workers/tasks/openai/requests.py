@@ -1,6 +1,6 @@
 """A row in the shape of OpenAI's API as generation settings. Knows names and ranges, no model.
 
-Whatever a request asks for is answered or refused by its name; nothing is ignored in silence. Null is absent.
+Whatever a request asks for is answered or refused by its name; nothing of it is ignored in silence. Null is absent.
 Source: the requests of OpenAI's API, in the columns that MLflow gives an `llm/v1` task.
 """
 
@@ -18,6 +18,10 @@ MAX_ANSWERS = 128
 #: The most texts that end an answer: each is looked for after each token.
 MAX_STOPS = 16
 
+#: What clients of OpenAI's API send along and no answer depends on: the job names the model.
+IDENTITY = frozenset({"model", "user"})
+#: Another name of the API for one of those below.
+_ALIAS = ("max_completion_tokens", "max_tokens")
 #: What a request names, and none of these tasks does, with the values that ask for nothing.
 _UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "stream": (False,),
@@ -25,7 +29,10 @@ _UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "presence_penalty": (0,),
     "tools": ([],),
     "custom_inputs": ({},),
+    "seed": (),
 }
+#: Why, where it is not plain, and what to do.
+_REASONS = {"seed": "requests share batches, and so their random numbers; for equal answers, `temperature` 0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +90,27 @@ def read(row: Any, content: str, params: Mapping[str, Any]) -> Request:
     """
     if not isinstance(row, dict) or row.get(content) is None:
         raise SchemaError(f"a row is a dict with the key {content!r}", field=f"inputs.{content}")
-    given = {name: value for name, value in row.items() if value is not None and name != content}
+    given = asked({name: value for name, value in row.items() if value is not None and name != content})
     _check(given, content)
     return _request(row[content], given, params)
+
+
+def asked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request asks for, by one name each.
+
+    Raises:
+        SchemaError: a name of the model or of the user that is no str; a limit under both of its names.
+    """
+    for name in IDENTITY & set(given):
+        if not isinstance(given[name], str):
+            raise SchemaError(f"inputs.{name}: a str", field=f"inputs.{name}")
+    found = {name: value for name, value in given.items() if name not in IDENTITY}
+    other, name = _ALIAS
+    if other in found:
+        if name in found:
+            raise SchemaError(f"inputs.{other}: the same as {name}; give one of them", field=f"inputs.{other}")
+        found[name] = found.pop(other)
+    return found
 
 
 def defaults(params: Mapping[str, Any]) -> Request:
@@ -115,9 +140,10 @@ def _check(given: Mapping[str, Any], content: str) -> None:
     for name, value in given.items():
         if name in _UNSUPPORTED:
             if value not in _UNSUPPORTED[name]:
-                raise SchemaError(f"inputs.{name}: not supported; leave it out", field=f"inputs.{name}")
+                says = _REASONS.get(name, "not supported")
+                raise SchemaError(f"inputs.{name}: {says}; leave it out", field=f"inputs.{name}")
         elif name not in _CHECKS:
-            allowed = sorted({content, *_CHECKS})
+            allowed = sorted({content, *_CHECKS, *IDENTITY, _ALIAS[0]})
             raise SchemaError(
                 f"inputs: a request has no {str(name)[:40]!r}; it has {', '.join(allowed)}",
                 field=f"inputs.{str(name)[:40]}",
