@@ -236,12 +236,6 @@ def test_a_template_of_a_row_is_the_rows(served: Served) -> None:
         served.predict("zero-shot-classification", {**ROWS["zero-shot-classification"], "hypothesis_template": "no"})
 
 
-def test_an_empty_text_is_said_to_be_one(served: Served) -> None:
-    """A voice that is told nothing to say is refused its row, whatever the params."""
-    with pytest.raises(SchemaError, match="no tokens"):
-        served.predict("text-to-audio", "", forward_params={})
-
-
 def test_texts_that_end_an_answer_end_a_summary(served: Served) -> None:
     """`stop_strings` of an encoder-decoder: its tokenizer is told, without which there would be an error."""
     assert len(served.predict("summarization", ["the cat"], stop_strings=["x"], max_new_tokens=3)) == 1
