@@ -11,64 +11,35 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import random
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.measure import Run, call_all, cpu_seconds, quantile, texts
 from tests.fleet import Fleet, minilm
 from warmlane import AsyncClient
 
 CALLERS = 64
 BUDGETS = (256, 512, 1024)
-_WORDS = ("the", "river", "runs", "past", "old", "stone", "houses", "while", "children", "play", "near", "markets")
-
-
-@dataclass
-class Run:
-    """One measured run: rows per second of wall time, and each row's latency in seconds (empty for direct runs)."""
-
-    rate: float
-    latencies: Sequence[float] = ()
-    cpu_rate: float | None = None  #: rows per CPU second of the worker
-
-
-def texts(count: int) -> list[str]:
-    """Texts of mixed length, 5 to 128 tokens, the same in each run."""
-    chance = random.Random(7)
-    return [" ".join(chance.choices(_WORDS, k=chance.randint(3, 120))) for _ in range(count)]
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time that a process has used, of all its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def queue_run(fleet: Fleet, model: str, rows: Sequence[str], callers: int, params: dict[str, Any]) -> Run:
     """So many callers, each sending the next row as soon as its last is answered."""
-    waiting, latencies = iter(rows), []
     pid = fleet.children()[0]
     async with AsyncClient(settings=fleet.settings) as client:
 
-        async def call() -> None:
-            for row in waiting:
-                began = time.perf_counter()
-                await client.predict(model, row, params=params).result(timeout=120)
-                latencies.append(time.perf_counter() - began)
+        async def ask(row: str) -> Any:
+            return await client.predict(model, row, params=params).result(timeout=120)
 
-        await client.predict(model, rows[0], params=params).result(timeout=120)  # connect, warm
-        latencies.clear()
+        await ask(rows[0])  # connect, warm
         cpu, began = cpu_seconds(pid), time.perf_counter()
-        await asyncio.gather(*(call() for _ in range(callers)))
+        latencies = await call_all(ask, rows, callers)
         wall = time.perf_counter() - began
     return Run(len(rows) / wall, latencies, len(rows) / max(1e-9, cpu_seconds(pid) - cpu))
 
@@ -121,10 +92,6 @@ def timed(work: Callable[[], None], rows: int) -> Run:
     began = time.perf_counter()
     work()
     return Run(rows / (time.perf_counter() - began))
-
-
-def quantile(values: Sequence[float], share: float) -> str:
-    return f"{sorted(values)[min(len(values) - 1, int(share * len(values)))] * 1000:.1f}" if values else ""
 
 
 def main() -> None:
