@@ -106,7 +106,7 @@ WRONG: list[tuple[str, str, Any, str]] = [
     ("speech-ctc", "chunk_length_s", "x", "seconds"),
     ("text-generation", "add_special_tokens", "x", "true or false"),
     ("text-generation", "eos_token_id", [], "the number of a token"),
-    ("text-generation", "eos_token_id", 1e30, "a whole number from 0 to "),
+    ("text-generation", "eos_token_id", 1e30, "a whole number from -1"),
     ("text-generation", "forced_eos_token_id", 1_000_000, "a whole number from 0 to "),
     ("text-generation", "forced_eos_token_id", True, "the number of a token"),
     ("text-generation", "bos_token_id", 1e30, "the number of a token"),
@@ -234,6 +234,13 @@ def test_a_template_of_a_row_is_the_rows(served: Served) -> None:
     """What a row brings itself is refused as the row's."""
     with pytest.raises(SchemaError, match=r"a str with one \{\}"):
         served.predict("zero-shot-classification", {**ROWS["zero-shot-classification"], "hypothesis_template": "no"})
+
+
+@pytest.mark.parametrize("model", ["text-generation", "summarization"])
+def test_a_token_that_never_comes_may_end_an_answer(served: Served, model: str) -> None:
+    """`eos_token_id` beyond the vocabulary, or below it: the text ends by its length, as the bare pipeline's does."""
+    texts = [served.predict(model, ["the cat"], max_new_tokens=4, eos_token_id=end) for end in (-1, 10_000)]
+    assert texts[0] == texts[1]
 
 
 def test_texts_that_end_an_answer_end_a_summary(served: Served) -> None:

@@ -69,15 +69,16 @@ def one_of(*values: Any, cased: bool = True) -> Kind:
     return Kind(f"one of {shown}", fits)
 
 
-def token_ids(vocabulary: int | None, *, several: bool = False, lone: bool = True) -> Kind:
+def token_ids(vocabulary: int | None, *, several: bool = False, lone: bool = True, least: int = 0) -> Kind:
     """The number of a token, or a list of such that is not empty.
 
     Args:
         vocabulary: how many tokens the model knows; None where it does not say.
         several: a list will do.
         lone: a number will do.
+        least: the lowest number; one below 0 is that of no token.
     """
-    known = whole(0, None if vocabulary is None else vocabulary - 1)
+    known = whole(least, None if vocabulary is None else vocabulary - 1)
     forms = [f"the number of a token, {known.text}"] if lone else []
     forms += ["a list of such"] if several and lone else [f"a list of tokens' numbers, each {known.text}"] * several
 
@@ -241,7 +242,9 @@ def generation_kind(name: str, vocabulary: int | None) -> Kind | None:
     """
     if name in ("bos_token_id", "pad_token_id", "forced_bos_token_id"):
         return token_ids(vocabulary)
-    if name in ("eos_token_id", "decoder_start_token_id", "forced_eos_token_id"):
+    if name == "eos_token_id":  # one that never comes ends nothing
+        return token_ids(None, several=True, least=-1)
+    if name in ("decoder_start_token_id", "forced_eos_token_id"):
         return token_ids(vocabulary, several=True)
     if name in ("suppress_tokens", "begin_suppress_tokens"):
         return token_ids(vocabulary, several=True, lone=False)
