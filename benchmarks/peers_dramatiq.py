@@ -27,7 +27,7 @@ def answer(text: str) -> Any:
 
 
 class LoadModel(dramatiq.Middleware):
-    """In the workers, and not in the callers who import this file as well."""
+    """In each worker, after it has forked."""
 
     def before_worker_boot(self, broker: Any, worker: Any) -> None:
         _models.append(Model(os.environ["PEERS_MODEL"], os.environ["PEERS_TASK"]))

@@ -15,9 +15,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import dramatiq
 import httpx
 import psutil
 import redis
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.results.backends import RedisBackend
 
 from benchmarks.measure import tree
 from benchmarks.peers_cases import Case
@@ -174,7 +177,6 @@ class PlainDramatiq(Started):
         self.server = EmbeddedServer(home / "dramatiq")
         self.server.attach()
         env = {"PEERS_REDIS": self.server.url, "PEERS_MODEL": str(directory), "PEERS_TASK": case.task}
-        os.environ.update(env)  # the actor's module is imported here as well, to send its messages
         words = ["-m", "dramatiq", "benchmarks.peers_dramatiq", "--processes", str(CORES), "--threads", "8"]
         super().__init__("Dramatiq", [str(python), *words], home, env)
         self.redis = redis_pid(self.server.url)
@@ -182,10 +184,13 @@ class PlainDramatiq(Started):
 
     @asynccontextmanager
     async def asking(self) -> AsyncIterator[Ask]:
-        from benchmarks import peers_dramatiq
+        broker = RedisBroker(url=self.server.url)
+        backend = RedisBackend(url=self.server.url)
 
         def wait(text: str) -> Any:
-            return peers_dramatiq.answer.send(text).get_result(block=True, timeout=int(START_S * 1000))
+            message = dramatiq.Message(queue_name="default", actor_name="answer", args=(text,), kwargs={}, options={})
+            broker.enqueue(message)
+            return message.get_result(backend=backend, block=True, timeout=int(START_S * 1000))
 
         with ThreadPoolExecutor(64) as pool:
             loop = asyncio.get_running_loop()

@@ -193,6 +193,29 @@ def test_lanes_take_turns() -> None:
     assert gate.batches[1:] == [["a1"], ["b1"], ["a2"], ["b2"], ["a3"]]
 
 
+@pytest.mark.parametrize("hook", ["before_batch", "on_batch"])
+def test_what_fails_around_a_batch_does_not_end_its_thread(hook: str) -> None:
+    """Rows of a batch whose preparation raises get its error; the next batch runs; answers that are there stay."""
+
+    def raising(*arguments: Any) -> None:
+        if not failed:
+            failed.append(hook)
+            raise RuntimeError("around it")
+
+    failed: list[str] = []
+    with running(**{hook: raising}) as batcher:
+        first, second = rows("first"), rows("second")
+        batcher.submit(Lane("lane", list, 512), first)
+        if hook == "before_batch":
+            with pytest.raises(RuntimeError, match="around it"):
+                results(first)
+        else:
+            assert results(first) == ["first"]
+        batcher.submit(Lane("lane", list, 512), second)
+        assert results(second) == ["second"]
+    assert failed == [hook]
+
+
 class Clock:
     """Time that passes when a test says so."""
 

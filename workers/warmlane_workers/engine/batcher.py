@@ -208,18 +208,24 @@ class Batcher:
                 if self._lanes:
                     self._changed.notify_all()  # there is work for a helper
             try:
-                self._before_batch(alone)
-                began = self._clock()
-                with tracing.span(
-                    "warmlane.forward", links={row.span for row in rows}, model=waiting.lane.name, rows=len(rows)
-                ):
-                    run_isolated(waiting.lane.run, rows)
-                self._on_batch(_told(waiting.lane, rows, began, self._clock()))
+                self._run(waiting.lane, rows, alone)
+            except Exception as exc:  # noqa: BLE001 - of what stands around a batch: its rows fail, and not this thread
+                logger.error("a batch could not be run: %s", type(exc).__name__, extra={"action": "batch_lost"})
+                for row in rows:
+                    if not row.future.done():
+                        _settle(row.future, error=exc)
             finally:
                 with self._changed:
                     self._running -= 1
                     if self._stopped:
                         self._changed.notify_all()
+
+    def _run(self, lane: Lane, rows: Sequence[Row], alone: bool) -> None:
+        self._before_batch(alone)
+        began = self._clock()
+        with tracing.span("warmlane.forward", links={row.span for row in rows}, model=lane.name, rows=len(rows)):
+            run_isolated(lane.run, rows)
+        self._on_batch(_told(lane, rows, began, self._clock()))
 
 
 def _told(lane: Lane, rows: Sequence[Row], began: float, ended: float) -> Batch:
