@@ -55,3 +55,16 @@ def test_a_job_that_goes_on_tells_before_its_end(clock: Clock) -> None:
     pace.begin()
     clock.now += 60
     assert pace.ms == pytest.approx(60_000)
+
+
+def test_a_load_is_no_part_of_a_jobs_time(clock: Clock) -> None:
+    """While a model loads nothing looks stuck, and its time is not the first job's."""
+    pace = Pace(clock)
+    pace.begin()
+    pace.load(begins=True)
+    clock.now += 60
+    assert pace.ms < 2
+    pace.load(begins=False)
+    clock.now += 0.01
+    pace.end()
+    assert pace.ms < 2

@@ -121,6 +121,8 @@ class WorkerProcess:
         from warmlane_workers.unload import Unload
 
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        transformers.utils.logging.disable_default_handler()  # its warnings go where ours do
+        transformers.utils.logging.enable_propagation()
         models = ModelStore(settings.store, settings.store_cache)
         models.open()
         found = device.find(settings.device, settings.cache_bytes, settings.batch_tokens, settings.host_cache_bytes)

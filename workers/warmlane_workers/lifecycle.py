@@ -55,14 +55,24 @@ class JobContext:
 
     Args:
         left_s: seconds to the job's deadline; None without one.
+        pace: is told of loads.
 
     Attributes:
         truncated: numbers of the rows that were cut, which the handler says of its result.
     """
 
     def __init__(
-        self, store: RedisStore, job_id: str, attempt: int, *, left_s: float | None = None, priority: str = "normal"
+        self,
+        store: RedisStore,
+        job_id: str,
+        attempt: int,
+        *,
+        left_s: float | None = None,
+        priority: str = "normal",
+        pace: Pace | None = None,
     ) -> None:
+        self._pace = pace
+        self._loading = False
         self.job_id = job_id
         self.attempt = attempt
         self.priority = priority
@@ -95,7 +105,14 @@ class JobContext:
 
     def tell(self, state: State, phase: str, fraction: float = 0.0) -> None:
         """Say what happens, and hear nothing: for a load, which other jobs wait for whatever becomes of this one."""
+        self.loads(state is State.LOADING)
         self._send(state, Progress(fraction, phase))
+
+    def loads(self, loading: bool) -> None:
+        """Whether the job loads a model now, for the pace of its worker."""
+        if self._pace is not None and loading is not self._loading:
+            self._pace.load(begins=loading)
+        self._loading = loading
 
     def ask(self, op: Op[R]) -> R:
         """Ask the store for more than a report.
@@ -197,15 +214,17 @@ class Lifecycle:
             outcome = Outcome.failed(_poison(job_id, verdict))
         else:
             pace = self._elsewhere if queue == MANAGE_QUEUE else self._pace
+            context = self._context(job_id, verdict, pace)
             pace.begin()
             try:
                 with (
                     about_job(job_id, job.kind, job.subject),
                     tracing.span("warmlane.job", parent=verdict.traceparent, job_id=job_id, kind=job.kind) as span,
                 ):
-                    outcome = self._run(job, self._context(job_id, verdict))
+                    outcome = self._run(job, context)
                     span.say(model=job.subject, outcome=_word(outcome))
             finally:
+                context.loads(False)
                 pace.end()
         began = time.monotonic()
         self._commit(queue, job_id, outcome)
@@ -220,8 +239,9 @@ class Lifecycle:
         about = {"action": "job_ended", "job_id": job_id, "kind": job.kind, "model": job.subject, "outcome": word}
         logger.debug("%s of %s: %s", job.kind, job.subject, word, extra=about)
 
-    def _context(self, job_id: str, verdict: Verdict) -> JobContext:
-        return JobContext(self._store, job_id, verdict.attempts, left_s=verdict.left_s, priority=verdict.priority)
+    def _context(self, job_id: str, verdict: Verdict, pace: Pace) -> JobContext:
+        left_s, priority = verdict.left_s, verdict.priority
+        return JobContext(self._store, job_id, verdict.attempts, left_s=left_s, priority=priority, pace=pace)
 
     def reject(self, queue: str, job_id: str, error: WarmlaneError) -> None:
         """Bury a message that is no job, and fail the job that it was to be."""

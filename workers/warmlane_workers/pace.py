@@ -13,6 +13,8 @@ _MEMORY = 0.98
 class Pace:
     """The time in which something ran, divided by how much ended in it: lately, not ever. Thread-safe.
 
+    A load is no part of it: what waits for a model would wait for it elsewhere as well.
+
     Attributes:
         running: how many run now.
     """
@@ -22,13 +24,14 @@ class Pace:
         self._lock = threading.Lock()
         self._since = 0.0  # from when on the time of what runs is not yet counted
         self._ms = 1.0
+        self._loads = 0
         self.running = 0
 
     @property
     def ms(self) -> float:
         """Milliseconds a job; no less than the time since the last end, while something runs."""
         with self._lock:
-            stuck = 1000 * (self._clock() - self._since) if self.running else 0.0
+            stuck = 1000 * (self._clock() - self._since) if self.running and not self._loads else 0.0
             return max(self._ms, stuck)
 
     def begin(self) -> None:
@@ -43,3 +46,9 @@ class Pace:
             self.running -= 1
             self._ms = _MEMORY * self._ms + (1 - _MEMORY) * 1000 * (now - self._since)
             self._since = now
+
+    def load(self, *, begins: bool) -> None:
+        """A model's load begins, or has ended."""
+        with self._lock:
+            self._loads += 1 if begins else -1
+            self._since = self._clock()
