@@ -111,9 +111,12 @@ def test_an_adapter_over_a_directory_is_described_as_by_mlflow(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("task", ["llm/v1/completions", "llm/v1/chat"])
-def test_an_inference_task_is_described_as_by_mlflow(task: str, bare: Made, tmp_path: Path) -> None:
+def test_an_inference_task_is_described_as_by_mlflow(
+    task: str, bare: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So is a model that answers in OpenAI's shapes: flavor, metadata and signature."""
     pipeline = bare("text-generation")
+    monkeypatch.setattr(pipeline.tokenizer, "chat_template", "{{ messages[0].content }}")  # a chat has to have one here
     one, other = by_us(pipeline, tmp_path / "one", task=task), by_mlflow(pipeline, tmp_path / "other", task=task)
     assert conf(one) == conf(other)
     assert document(one)["metadata"] == document(other)["metadata"]
