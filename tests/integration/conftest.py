@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,18 @@ from huggingface_hub import constants
 from transformers.utils import hub as transformers_hub
 
 from tests.hub import Hub
+from warmlane.embedded import EmbeddedServer
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """An embedded server for the tests of a file."""
+    # Not tmp_path: a unix socket's path may have 103 characters only.
+    with tempfile.TemporaryDirectory(prefix="wl-") as home:
+        server = EmbeddedServer(Path(home))
+        server.attach()
+        yield server.url
+        server.detach()
 
 
 @pytest.fixture

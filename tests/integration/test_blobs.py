@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +15,6 @@ import pytest
 from warmlane import AsyncClient, Client, Settings
 from warmlane.blobs import Blobs
 from warmlane.client import Job
-from warmlane.embedded import EmbeddedServer
 from warmlane.errors import (
     BlobChanged,
     BlobMissing,
@@ -85,20 +83,10 @@ class Lane:
         self.redis.connection_pool.disconnect()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    # Not tmp_path: a unix socket's path may have 103 characters only.
-    with tempfile.TemporaryDirectory(prefix="wl-") as home:
-        embedded = EmbeddedServer(Path(home))
-        embedded.attach()
-        yield embedded.url
-        embedded.detach()
-
-
 @pytest.fixture
-def lane(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lane]:
+def lane(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lane]:
     monkeypatch.setattr(sweeper, "YOUNG_S", -1)
-    made = Lane(server, tmp_path / "blobs")
+    made = Lane(url, tmp_path / "blobs")
     made.redis.flushdb()
     yield made
     made.close()

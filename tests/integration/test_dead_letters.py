@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from warmlane import AsyncClient, Client, Settings, dead
 from warmlane.client import Job
 from warmlane.dead import Bury, ReadLetter
-from warmlane.embedded import EmbeddedServer
 from warmlane.errors import CodecError, JobNotFound
 from warmlane.jobs import PredictJob
 from warmlane.keys import PREDICT_QUEUE, Keys
@@ -53,19 +50,9 @@ class Lane:
         self.redis.connection_pool.disconnect()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    # Not tmp_path: a unix socket's path may have 103 characters only.
-    with tempfile.TemporaryDirectory(prefix="wl-") as home:
-        embedded = EmbeddedServer(Path(home))
-        embedded.attach()
-        yield embedded.url
-        embedded.detach()
-
-
 @pytest.fixture
-def lane(server: str) -> Iterator[Lane]:
-    made = Lane(server)
+def lane(url: str) -> Iterator[Lane]:
+    made = Lane(url)
     made.redis.flushdb()
     yield made
     made.close()

@@ -13,7 +13,6 @@ import pytest
 from warmlane import Client, Settings, State, codec
 from warmlane._wire import RECHECK_S
 from warmlane.client import Job
-from warmlane.embedded import EmbeddedServer
 from warmlane.errors import ResultExpired, StreamInterrupted
 from warmlane.jobs import new_id
 from warmlane.keys import Keys
@@ -23,14 +22,6 @@ from warmlane.store import RedisStore, connect
 from warmlane.stream import AppendText, Piece
 
 TTL_S = 600
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = EmbeddedServer(tmp_path_factory.mktemp("h"))
-    server.attach()
-    yield server.url
-    server.detach()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ import pytest
 
 from warmlane import codec
 from warmlane.aio import AsyncClient
-from warmlane.embedded import EmbeddedServer
 from warmlane.errors import SourceError
 from warmlane.gateway.app import create_app
 from warmlane.keys import Keys
@@ -34,14 +33,6 @@ NAMES = Keys()
 RESULT_TTL_S = 3600
 PREDICT = {"kind": "predict", "model": "sentiment", "inputs": ["great", "awful"]}
 TABLE = Table({"label": ["good", "bad"], "score": [0.9, float("nan")]})
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = EmbeddedServer(tmp_path_factory.mktemp("home"))
-    server.attach()
-    yield server.url
-    server.detach()
 
 
 def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:

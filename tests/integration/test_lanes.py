@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from warmlane import Client, Settings, codec
-from warmlane.embedded import EmbeddedServer
 from warmlane.errors import (
     IdempotencyConflict,
     InvalidInput,
@@ -62,16 +59,6 @@ class Fleet:
 
     def finish(self, job_id: str, worker: str) -> None:
         self.store.run(Finish(job_id, Outcome(State.SUCCEEDED, b""), 60, "predict", worker))
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    # Not tmp_path: a unix socket's path may have 103 characters only.
-    with tempfile.TemporaryDirectory(prefix="wl-") as home:
-        server = EmbeddedServer(Path(home))
-        server.attach()
-        yield server.url
-        server.detach()
 
 
 @pytest.fixture

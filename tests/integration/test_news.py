@@ -19,7 +19,6 @@ from warmlane import AsyncClient, Client, Settings, State, codec
 from warmlane._slots import Slot
 from warmlane._wire import RECHECK_S
 from warmlane.dead import Bury
-from warmlane.embedded import EmbeddedServer
 from warmlane.errors import JobNotFound
 from warmlane.gateway.app import create_app
 from warmlane.jobs import new_id
@@ -35,14 +34,6 @@ from warmlane.stream import AppendText, Piece
 #: Sooner than the next look at a record without news: what is told by then was told, and not found out.
 LIMIT_S = RECHECK_S / 2
 WARM = WarmModel("chat/1", "text-generation", "float32", "cpu", 700, True, 0.0)
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = EmbeddedServer(tmp_path_factory.mktemp("h"))
-    server.attach()
-    yield server.url
-    server.detach()
 
 
 @pytest.fixture

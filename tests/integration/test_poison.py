@@ -6,9 +6,7 @@ import contextlib
 import itertools
 import os
 import signal
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +14,6 @@ from tests import mortal
 from warmlane import Client, Settings
 from warmlane.blame import Absolve, Blame
 from warmlane.client import Job
-from warmlane.embedded import EmbeddedServer
 from warmlane.errors import PoisonJob
 from warmlane.jobs import PredictJob
 from warmlane.keys import Keys
@@ -50,22 +47,12 @@ class Lane:
         self.redis.connection_pool.disconnect()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    # Not tmp_path: a unix socket's path may have 103 characters only.
-    with tempfile.TemporaryDirectory(prefix="wl-") as home:
-        embedded = EmbeddedServer(Path(home))
-        embedded.attach()
-        yield embedded.url
-        embedded.detach()
-
-
 _numbers = itertools.count()
 
 
 @pytest.fixture
-def lane(server: str) -> Iterator[Lane]:
-    made = Lane(server, f"lane{next(_numbers)}")
+def lane(url: str) -> Iterator[Lane]:
+    made = Lane(url, f"lane{next(_numbers)}")
     yield made
     made.close()
 
