@@ -89,4 +89,3 @@ class Combiner(Generic[T, R]):
             turn.call()
         for turn, result in zip(turns, results, strict=True):
             turn.settle(result)
-
