@@ -41,6 +41,8 @@ SWEEP_S = 5.0
 RESCUE_S = 3.0
 #: Every so many fetches begin with the lowest priority, so that nothing waits for ever.
 _UPWARDS_EVERY = 8
+#: A busy worker rests so long before it fetches, in seconds: what comes meanwhile costs one round trip.
+_REST_S = 0.002
 #: How long a consumer of a draining worker rests, in seconds: it waits to be told that the last job is done.
 _DRAIN_POLL_S = 0.1
 
@@ -214,6 +216,8 @@ class LaneConsumer(Consumer):
             self._held.difference_update(ids)
 
     def _fetch(self) -> None:
+        if len(self._held) >= self.chunk:
+            time.sleep(_REST_S)
         free = self.most - len(self._held)
         if self.broker.draining:
             self.broker.do_fetch(self.queue_name, 0)  # any command is a heartbeat; this one moves nothing
