@@ -17,14 +17,15 @@ from warmlane.errors import (
     PoolNotFound,
     QueueFull,
 )
-from warmlane.jobs import PredictJob, SaveJob
+from warmlane.jobs import LoadJob, PredictJob, SaveJob
 from warmlane.keys import WORKER_TTL_S
 from warmlane.lanes import PATIENCE_S, Take
 from warmlane.message import JobMessage
 from warmlane.ops import Finish, Start
 from warmlane.records import Outcome
+from warmlane.registry import PublishModel
 from warmlane.rescue import Rehome
-from warmlane.results import State
+from warmlane.results import ModelInfo, State
 from warmlane.routing import Registry
 
 
@@ -73,6 +74,16 @@ def test_cold_models_are_spread(fleet: Fleet) -> None:
     for number in range(6):
         fleet.predict(f"model-{number}")
     assert [len(fleet.take(name)) for name in "abc"] == [2, 2, 2]
+
+
+def test_adapters_of_one_base_have_one_home(fleet: Fleet) -> None:
+    """Six adapters that nobody holds, where six models would be spread: their base is loaded once."""
+    for name in "abc":
+        fleet.beat(name)
+    for number in range(6):
+        fleet.store.run(PublishModel(ModelInfo(f"x{number}", (1,), "fill-mask", None, 1, None, kin="bert@1"), 1))
+    jobs = {fleet.client.submit(LoadJob(model=f"x{number}")).id for number in range(6)}
+    assert [set(ids) for name in "abc" if (ids := fleet.take(name))] == [jobs]
 
 
 def test_a_long_wait_finds_a_second_home(fleet: Fleet) -> None:
