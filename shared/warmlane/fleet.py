@@ -20,7 +20,7 @@ class QueueInfo:
     Attributes:
         waiting: jobs that no worker has taken.
         taken: jobs that workers have and have not ended.
-        bytes: of the messages of both.
+        bytes: of the messages of both, and of their payloads in the blob store.
         oldest_s: how long ago the first of those that wait was accepted; 0 where none waits.
     """
 

@@ -26,7 +26,7 @@ class _Fleet(Collector):
     def collect(self) -> Iterator[Metric]:
         waiting = _by_queue("queue_waiting_jobs", "Jobs that no worker has taken.")
         taken = _by_queue("queue_taken_jobs", "Jobs that workers have and have not ended.")
-        size = _by_queue("queue_bytes", "Messages of both.")
+        size = _by_queue("queue_bytes", "Messages of both, and their payloads in the blob store.")
         oldest = _by_queue("queue_oldest_job_seconds", "How long the first of those that wait has waited.")
         for queue in self._fleet.queues:
             waiting.add_metric((queue.name,), queue.waiting)

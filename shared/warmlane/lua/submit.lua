@@ -2,17 +2,19 @@
 -- KEYS job, queue list, queue messages, lanes, home, bytes, paces.
 -- ARGV id, message, record TTL (s), deadline (ms) or '', most messages, most bytes, digest, suffix of lists by priority,
 --   lane TTL (ms), home TTL (ms), patience (ms), prefix of acknowledgements, their suffix, prefix of homes, bell,
---   number of warm workers, each worker, number of cold workers, each worker and its models, field, value, ...
--- Returns {1, lane}, {0} when the id is known already (a retry of a call whose reply was lost, or an idempotency key),
--- {-1} when it is known for another job, {-2, messages, bytes} when the queue is full.
+--   bytes of its payload that lie elsewhere, number of warm workers, each worker, number of cold workers, each worker and its models, field, value, ...
+-- Returns {1, lane}, {0, blob} when the id is known already (a retry of a call whose reply was lost, or an idempotency
+-- key), {-1} when it is known for another job, {-2, messages, bytes} when the queue is full.
 -- A lane is a worker's own list, behind the name of the queue's; the two writes are what Dramatiq's `enqueue` does.
 local known = redis.call('HGET', KEYS[1], 'digest')
 if known then
-  return { known == ARGV[7] and 0 or -1 }
+  return { known == ARGV[7] and 0 or -1, redis.call('HGET', KEYS[1], 'blob') or '' }
 end
 local waiting = redis.call('HLEN', KEYS[3])
 local bytes = waiting > 0 and tonumber(redis.call('GET', KEYS[6]) or 0) or 0
-if waiting >= tonumber(ARGV[5]) or bytes + #ARGV[2] > tonumber(ARGV[6]) then
+local size = #ARGV[2] + ARGV[16]
+-- An empty queue takes whatever a payload may be: it would never be emptier.
+if waiting >= tonumber(ARGV[5]) or (waiting > 0 and bytes + size > tonumber(ARGV[6])) then
   return { -2, waiting, bytes }
 end
 local time = redis.call('TIME')
@@ -37,7 +39,7 @@ local function settle(worker)
   redis.call('PEXPIRE', ARGV[14] .. worker, ARGV[10])
 end
 
-local at = 16
+local at = 17
 local warm, cold = {}, {}
 for place = 1, tonumber(ARGV[at]) do
   warm[#warm + 1] = ARGV[at + place]
@@ -95,7 +97,7 @@ if ARGV[4] ~= '' then
 end
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
-redis.call('SET', KEYS[6], string.format('%.0f', bytes + #ARGV[2]))
+redis.call('SET', KEYS[6], string.format('%.0f', bytes + size))
 local place = (lane and '@' .. lane or '')
 -- Behind other messages no bell is needed: whoever has room was rung for those, or looks again when it has.
 if redis.call('RPUSH', KEYS[2] .. place .. ARGV[8], ARGV[1]) == 1 then
