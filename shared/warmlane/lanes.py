@@ -73,6 +73,7 @@ class Submit(Op[Accepted]):
                 names.home(queue, route.model),
                 names.bytes(queue),
                 names.paces,
+                names.queues,
             ],
             [
                 message.options["redis_message_id"],
@@ -91,6 +92,7 @@ class Submit(Op[Accepted]):
                 names.homes(queue, ""),
                 names.bell(queue),
                 job.ref.size if isinstance(job, StoredJob) else 0,
+                queue,
                 len(route.warm),
                 *route.warm,
                 len(route.cold),
