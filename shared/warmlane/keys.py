@@ -75,6 +75,11 @@ def pool_queue(queue_name: str, pool: str) -> str:
     return f"{queue_name}.{pool}"
 
 
+def pool_of(queue_name: str) -> str:
+    """The pool whose workers serve a queue."""
+    return queue_name.partition(".")[2] or DEFAULT_POOL
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """The names under one namespace; two fleets may share a Redis under different namespaces."""
