@@ -246,7 +246,7 @@ class Wire:
             left = RECHECK_S if text.deadline is None else text.deadline - self.clock()
             if left <= 0:
                 raise ResultTimeout(f"the text of job {given.job_id} has no end yet; it goes on", id=given.job_id)
-            yield Pause(text.slot, min(left, RECHECK_S))
+            yield Pause(text.slot, min(left, RECHECK_S, until_late(found.status)))
 
     def status(self, job_id: str) -> Flow[JobStatus]:
         """A job's record.
@@ -306,6 +306,12 @@ def _check_pool(pool: str, queue: str, workers: Sequence[WorkerInfo]) -> None:
 
 def _to_fetch(outcome: Outcome) -> bool:
     return outcome.state is State.SUCCEEDED and outcome.result is None
+
+
+def until_late(status: JobStatus) -> float:
+    """Seconds after which a job's record is worth another look, though nobody says so: what waits then has expired."""
+    left = -1.0 if status.deadline is None else status.deadline - time.time()
+    return left + DEADLINE_SLACK_S if left > 0 else math.inf
 
 
 def not_found(job_id: str) -> JobNotFound:

@@ -77,7 +77,7 @@ def pool_queue(queue_name: str, pool: str) -> str:
 
 
 def pool_of(queue_name: str) -> str:
-    """The pool whose jobs a queue carries."""
+    """The pool whose workers serve a queue."""
     return queue_name.partition(".")[2] or DEFAULT_POOL
 
 

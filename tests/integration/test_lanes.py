@@ -27,6 +27,7 @@ from warmlane.registry import PublishModel
 from warmlane.rescue import Rehome
 from warmlane.results import ModelInfo, State
 from warmlane.routing import Registry
+from warmlane.settings import LONGEST_S
 
 
 @pytest.fixture
@@ -303,18 +304,31 @@ def test_a_result_may_live_shorter(fleet: Fleet) -> None:
     assert 0 < fleet.redis.ttl(fleet.names.result(job)) <= 7
 
 
+def test_the_longest_times_are_counted_right(fleet: Fleet) -> None:
+    """Of a job whose deadline and result's time are as long as may be, the result is kept, and its deadline is then."""
+    job = fleet.predict(deadline=LONGEST_S, result_ttl=LONGEST_S)
+    fleet.take("a")
+    assert fleet.store.run(Start(job, "a")).left_s == pytest.approx(LONGEST_S, abs=60)
+    assert fleet.store.run(Finish(job, Outcome(State.SUCCEEDED, _result("x")), 3600, "predict", "a"))
+    assert fleet.client.job(job).result(timeout=5) == "x"
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"deadline": 0},
         {"deadline": float("nan")},
         {"deadline": True},
+        {"deadline": LONGEST_S + 1},
+        {"deadline": 10**400},
         {"priority": "urgent"},
         {"pool": "A 100"},
         {"idempotency_key": ""},
         {"idempotency_key": 7},
+        {"idempotency_key": "half a pair \udce9"},
         {"result_ttl": 0},
         {"result_ttl": 1.5},
+        {"result_ttl": LONGEST_S + 1},
     ],
     ids=str,
 )
