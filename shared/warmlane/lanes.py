@@ -1,15 +1,14 @@
-"""Operations on queues: a job comes in, a worker takes it, a lane whose worker is gone is emptied.
+"""Operations on queues: a job comes in, a worker takes it. How it comes back is in `warmlane.rescue`.
 
-The lists are Dramatiq's, with a list beside each for every worker (its lane) and every priority; messages,
-acknowledgements and heartbeats are where Dramatiq keeps them, so that its own commands settle and bring back what was
-taken here.
+The lists are Dramatiq's, with a list beside each for every worker (its lane) and every priority; messages and
+acknowledgements are where Dramatiq keeps them, so that its own commands count, take and settle them as well.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from warmlane import codec
 from warmlane.blobs import StoredJob
@@ -27,14 +26,26 @@ PATIENCE_S = 2.0
 _LANE_TTL_MS = int(WORKER_TTL_S * 1000)
 
 
+class Accepted(NamedTuple):
+    """That a queue has a job.
+
+    Attributes:
+        new: False where it had it before, by a call whose reply was lost or by a request of the same idempotency key.
+        blob: the name of the blob in which that one's payload is; "" where it is in none.
+    """
+
+    new: bool
+    blob: str = ""
+
+
 @dataclass(frozen=True, slots=True)
-class Submit(Op[bool]):
-    """Accept a job. The reply is False when the id is known already.
+class Submit(Op[Accepted]):
+    """Accept a job.
 
     Attributes:
         route: the workers that may get it into their lanes; without any it goes to all of its queue.
         most_jobs: refuse it where so many jobs wait and run.
-        most_bytes: refuse it where their messages have so many bytes.
+        most_bytes: refuse it where their messages, and their payloads in the blob store, have so many bytes.
         traceparent: the span that it is enqueued in, see `warmlane.tracing`.
 
     Raises:
@@ -62,6 +73,7 @@ class Submit(Op[bool]):
                 names.home(queue, route.model),
                 names.bytes(queue),
                 names.paces,
+                names.queues,
             ],
             [
                 message.options["redis_message_id"],
@@ -79,6 +91,8 @@ class Submit(Op[bool]):
                 f".{queue}",
                 names.homes(queue, ""),
                 names.bell(queue),
+                job.ref.size if isinstance(job, StoredJob) else 0,
+                queue,
                 len(route.warm),
                 *route.warm,
                 len(route.cold),
@@ -91,6 +105,8 @@ class Submit(Op[bool]):
         """What the job's record says from the beginning: fields and values."""
         options = self.options
         said: list[Any] = ["kind", job.kind, "model", job.subject, "inboxes", self.inbox, "priority", options.priority]
+        if isinstance(job, StoredJob):
+            said += ["payload", job.ref.size, "blob", job.ref.name]
         if getattr(job, "stream", False):
             said += ["stream", "1"]
         if self.traceparent:
@@ -101,7 +117,7 @@ class Submit(Op[bool]):
             said += ["ttl", options.result_ttl]
         return said
 
-    def read(self, reply: Any) -> bool:
+    def read(self, reply: Any) -> Accepted:
         verdict = int(reply[0])
         if verdict == -1:
             raise IdempotencyConflict(
@@ -116,12 +132,13 @@ class Submit(Op[bool]):
                 jobs=jobs,
                 bytes=size,
             )
-        return bool(verdict)
+        return Accepted(True) if verdict else Accepted(False, reply[1].decode())
 
 
 @dataclass(frozen=True, slots=True)
 class Take(Op[list[bytes | None]]):
-    """Take messages for a worker: of its lane, then of all, by priority. The reply has their bytes.
+    """Take messages for a worker: by priority, and of each what is for all before its own lane: it waits longer, or has
+    lost its worker. The reply has their bytes.
 
     Attributes:
         upwards: begin with the lowest priority.
@@ -135,32 +152,11 @@ class Take(Op[list[bytes | None]]):
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         queue, worker = self.queue_name, self.worker_id
-        lists = names.lists(queue, worker)
-        own = [names.acks(worker, queue), names.messages(queue), names.heartbeats]
-        return [*own, *(reversed(lists) if self.upwards else lists)], [self.most, worker]
+        own = [names.acks(worker, queue), names.messages(queue), names.heartbeats(queue)]
+        return [*own, *names.lists(queue, worker, upwards=self.upwards)], [self.most, worker]
 
     def read(self, reply: Any) -> list[bytes | None]:
         return list(reply)
-
-
-@dataclass(frozen=True, slots=True)
-class Rehome(Op[int]):
-    """Empty the lanes of workers that are gone into the queue. The reply is the number of messages.
-
-    Attributes:
-        leaving: a worker that goes now, though its word still counts.
-    """
-
-    script = "rehome"
-    queue_name: str
-    leaving: str = ""
-
-    def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
-        queue = self.queue_name
-        return [names.queue(queue), names.lanes(queue), names.paces], [_LANE_TTL_MS, names.bell(queue), self.leaving]
-
-    def read(self, reply: Any) -> int:
-        return int(reply)
 
 
 def _digest(job: Job | StoredJob) -> bytes:
