@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from queue import Empty
 from types import FrameType
@@ -25,7 +26,7 @@ from warmlane.embedded import server_url
 from warmlane.errors import ConfigurationError, WarmlaneError
 from warmlane.keys import Keys, pool_queue
 from warmlane.results import WorkerInfo
-from warmlane.store import GroupedStore, RedisStore, connect
+from warmlane.store import RedisStore, connect
 from warmlane_workers.logs import configure_logging
 from warmlane_workers.observer import UNSEEN, Observer
 from warmlane_workers.settings import WorkerSettings
@@ -157,7 +158,7 @@ class WorkerProcess:
         }
         self._broker = LaneBroker(store, self._worker_id, settings.threads)
         self._lifecycle = Lifecycle(
-            GroupedStore(store),
+            store,
             self._worker_id,
             handlers,
             client_settings.result_ttl_s,
@@ -165,6 +166,8 @@ class WorkerProcess:
             self._life,
             blobs,
             observer,
+            begin=self._engine.begin,
+            on_begun=self._broker.deferred,
         )
         self._broker.on_reject = self._lifecycle.reject
         # No hook may lose a job, so jobs' life is in their actors; these two may be late or fail alone.
@@ -235,7 +238,10 @@ class WorkerProcess:
             except Empty:
                 break
             self._worker.consumers[message.queue_name].requeue_messages([message])
-        self._worker.stop(timeout=int(self._settings.drain_timeout_s * 1000))
+        until = time.monotonic() + self._settings.drain_timeout_s
+        self._lifecycle.wait(self._settings.drain_timeout_s)  # while the consumers' heartbeats go on
+        self._worker.stop(timeout=int(1000 * max(0.0, until - time.monotonic())))
+        self._lifecycle.wait(max(0.0, until - time.monotonic()))  # what its threads have begun since
 
     def _leave_lanes(self) -> None:
         try:
