@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -49,6 +49,9 @@ class Store:
             self.away -= 1
             raise ServerUnreachable("no Redis answers")
         return self.verdict if isinstance(op, Start) else self.cancel
+
+    def run_all(self, ops: Sequence[Any]) -> list[Any]:
+        return [self.run(op) for op in ops]
 
     @property
     def finished(self) -> list[Finish]:
