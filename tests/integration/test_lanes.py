@@ -284,6 +284,14 @@ def test_bytes_are_limited_as_well(fleet: Fleet) -> None:
         client.submit(PredictJob(model="m", inputs="x" * 3000))
 
 
+def test_an_empty_queue_takes_a_job_of_any_size(fleet: Fleet) -> None:
+    """One that is larger than the limit by itself waits for nobody; beside others it is refused."""
+    with limited(fleet, queue_bytes=5000) as client:
+        client.submit(PredictJob(model="m", inputs="x" * 6000))
+        with pytest.raises(QueueFull):
+            client.submit(PredictJob(model="m", inputs="x"))
+
+
 # -- results and options ---------------------------------------------------------------------------------------------
 
 

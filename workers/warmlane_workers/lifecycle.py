@@ -34,7 +34,7 @@ from warmlane.keys import MANAGE_QUEUE
 from warmlane.ops import Finish, Op, ReportProgress, Start, Verdict
 from warmlane.records import Outcome
 from warmlane.results import Progress, State
-from warmlane.store import RedisStore
+from warmlane.store import GroupedStore, RedisStore
 from warmlane_workers.gate import Gate
 from warmlane_workers.logs import about_job
 from warmlane_workers.observer import UNSEEN, Ended, Observer
@@ -63,7 +63,7 @@ class JobContext:
 
     def __init__(
         self,
-        store: RedisStore,
+        store: RedisStore | GroupedStore,
         job_id: str,
         attempt: int,
         *,
@@ -153,7 +153,7 @@ class Lifecycle:
 
     def __init__(
         self,
-        store: RedisStore,
+        store: RedisStore | GroupedStore,
         worker_id: str,
         handlers: Mapping[str, Handler],
         result_ttl_s: int,
