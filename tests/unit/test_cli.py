@@ -19,7 +19,7 @@ from warmlane import Client, NDArray, Settings, State, Table
 from warmlane._slots import Slot
 from warmlane.cli import main
 from warmlane.errors import DeviceError, JobExpired, SourceError, WarmlaneError
-from warmlane.jobs import AliasJob, DeleteJob, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
+from warmlane.jobs import AliasJob, DeleteJob, LoadJob, Options, PersistJob, PredictJob, SaveJob, UnloadJob
 from warmlane.lanes import Submit
 from warmlane.testing import FakeLane, FakeTransport
 
@@ -319,6 +319,23 @@ def test_load_unload_and_persist_send_their_flags(run: Run, lane: FakeLane) -> N
         UnloadJob(model="sentiment"),
         PersistJob(model="sentiment"),
     ]
+
+
+@pytest.mark.parametrize("words", [("load", "sentiment"), ("predict", "upper", "x")], ids=lambda words: words[0])
+def test_a_job_is_handled_as_its_flags_say(run: Run, lane: FakeLane, words: tuple[str, ...]) -> None:
+    """Priority and deadline travel beside the job; a pool that nobody is in is wrong input."""
+    seen: list[Options] = []
+
+    class Watching(FakeTransport):
+        def run(self, op: Any) -> Any:
+            if isinstance(op, Submit):
+                seen.append(op.options)
+            return super().run(op)
+
+    assert run(*words, "--priority", "low", "--deadline", "5", transport=Watching(lane)) == 0
+    assert seen == [Options(priority="low", deadline=5.0)]
+    assert run(*words, "--pool", "a100") == 2
+    assert "pool_not_found" in run.err
 
 
 def test_a_report_is_readable(run: Run) -> None:
