@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -771,6 +772,14 @@ def test_without_torch_the_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPa
     assert run(command) == 2
     assert run.err.startswith("warmlane: missing_extra: ")
     assert "pip install 'warmlane[" in run.err
+
+
+def test_an_address_that_the_gateway_cannot_have_exits_2(run: Run) -> None:
+    """Another process has the port, or there is no such port: one line that names the flags."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for port in (taken.getsockname()[1], 99_999):
+            assert run("gateway", "--port", str(port)) == 2
+            assert run.err.startswith(f"warmlane: configuration: the gateway cannot listen on 127.0.0.1:{port} (")
 
 
 def test_the_command_imports_no_torch_and_no_workers() -> None:
