@@ -53,7 +53,7 @@ class JobContext:
         self._phase = ""
         self._next = 0.0
 
-    def report(self, fraction: float, phase: str) -> None:
+    def report(self, fraction: float, phase: str, state: State = State.RUNNING) -> None:
         """Say how far the job has come; costs a round trip at a new phase, else at most one in `REPORT_S`.
 
         Raises:
@@ -67,7 +67,7 @@ class JobContext:
         if kind == self._phase and now < self._next:
             return
         self._phase, self._next = kind, now + REPORT_S
-        if self._send(State.RUNNING, Progress(fraction, phase)):
+        if self._send(state, Progress(fraction, phase)):
             raise cancelled(self.job_id)
 
     def left_s(self) -> float:
