@@ -167,11 +167,12 @@ class Take(Op[list[bytes | None]]):
 class Steal(Op[list[bytes | None]]):
     """Take messages that wait too long in another worker's lane, all of one model. The reply has their bytes.
 
-    A model that the worker does not hold is worth a load only to what has waited for as long as that takes.
+    They are of a model that it holds; of any, where the other worker has a job that takes longer than a load.
 
     Attributes:
         models: names of those that the worker holds.
         load_ms: how long it takes to load one.
+        patience_ms: what has waited for less is left.
     """
 
     script = "steal"
@@ -184,8 +185,8 @@ class Steal(Op[list[bytes | None]]):
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         queue, worker = self.queue_name, self.worker_id
-        keys = [names.acks(worker, queue), names.messages(queue), names.queue(queue), names.waiting(queue)]
-        waits = [int(self.patience_ms), int(max(self.patience_ms, self.load_ms))]
+        keys = [names.acks(worker, queue), names.messages(queue), names.queue(queue), names.waiting(queue), names.paces]
+        waits = [int(self.patience_ms), int(max(1000 * PATIENCE_S, self.load_ms))]
         places = [names.job(""), names.home(queue, ""), names.homes(queue, ""), HOME_TTL_S * 1000]
         return keys, [worker, self.most, *waits, _LANES, _DEPTH, *places, *sorted(self.models)]
 

@@ -14,6 +14,7 @@ from warmlane.lanes import PATIENCE_S, Steal
 from warmlane.message import JobMessage
 from warmlane.registry import Beat
 from warmlane.results import State, WarmModel, WorkerInfo
+from warmlane.routing import Registry
 from warmlane_workers.broker import STEAL_S
 
 #: A wait that is too long.
@@ -22,9 +23,9 @@ LONG_S = PATIENCE_S + 0.1
 
 @pytest.fixture
 def fleet(url: str) -> Iterator[Fleet]:
-    """Worker "a" holds what jobs are about; "b" comes later."""
+    """Worker "a" holds what jobs are about, and has one that takes for ever; "b" comes later."""
     with pretended(url) as made:
-        made.beat("a", "m", "n")
+        made.beat("a", "m", "n", pace_ms=60_000)
         yield made
 
 
@@ -64,13 +65,15 @@ def test_what_a_worker_has_taken_is_left(fleet: Fleet) -> None:
     assert steal(fleet) == []
 
 
-def test_a_model_that_has_to_be_loaded_is_worth_a_longer_wait(fleet: Fleet) -> None:
-    """As long as the worker takes to load one; a worker that holds the model needs no load."""
-    job = late(fleet, seconds=5)
+def test_a_model_is_loaded_for_what_waits_behind_a_job_that_takes_longer(fleet: Fleet) -> None:
+    """However long it waits, where jobs are done one after the other it is left to a worker that holds its model."""
+    fleet.beat("a", "m", "n", pace_ms=5900)
+    job = late(fleet, seconds=60)
     assert steal(fleet, "n", load_s=6) == []
     assert steal(fleet, "m", load_s=6) == [job]
-    older = late(fleet, seconds=6.1)
-    assert steal(fleet, "n", load_s=6) == [older]
+    stuck = late(fleet)
+    fleet.beat("a", "m", "n", pace_ms=6100)
+    assert steal(fleet, "n", load_s=6) == [stuck]
 
 
 def test_jobs_of_one_model_are_taken_together(fleet: Fleet) -> None:
@@ -82,6 +85,7 @@ def test_jobs_of_one_model_are_taken_together(fleet: Fleet) -> None:
 
 def test_one_behind_others_is_found(fleet: Fleet) -> None:
     """What is first in the lane is not worth a load yet; what comes behind it needs none."""
+    fleet.beat("a", "m", "n")
     first, second = late(fleet, "n"), late(fleet)
     assert steal(fleet, "m", load_s=60) == [second]
     assert fleet.take("a") == [first]
@@ -95,29 +99,29 @@ def test_the_high_are_taken_before_the_normal(fleet: Fleet) -> None:
 
 def test_lanes_that_keep_up_hide_none_that_does_not(fleet: Fleet) -> None:
     """A look is into four lanes; those in which nothing waits, or nothing long enough, are not looked into again."""
-    for name in "cdefgh":
+    for name in "cdefghijk":
         fleet.beat(name, f"of-{name}")
         late(fleet, f"of-{name}", seconds=60, worker=name)
     for name in "cde":
         fleet.take(name)
-    for name in "fg":
+    for name in "fghij":
         [job] = fleet.redis.lrange(f"{fleet.names.queue(PREDICT_QUEUE)}@{name}", 0, -1)
         fleet.redis.hincrby(fleet.names.job(job.decode()), "queued", 60_000)
-    looks = [steal(fleet), steal(fleet)]
-    assert [len(found) for found in looks] == [0, 1]
-    assert fleet.client.job(looks[1][0]).status().model == "of-h"
+    looks = [steal(fleet, *(f"of-{name}" for name in "cdefghijk")) for _ in range(3)]
+    assert [len(found) for found in looks] == [0, 0, 1]
+    assert fleet.client.job(looks[2][0]).status().model == "of-k"
 
 
 def test_who_takes_a_model_on_gets_the_next_job_on_it(fleet: Fleet) -> None:
-    """While the worker that had it has more to do than the new one."""
-    fleet.beat("a", "m", pace_ms=100)
-    fleet.beat("b")
-    late(fleet)
-    assert fleet.take("a", 1)
-    late(fleet)
-    late(fleet)
-    assert len(steal(fleet, most=1)) == 1
-    assert [fleet.predict()] == fleet.take("b")
+    """Though it is not the one that would be the model's second home, and has the job that it took."""
+    held, job = late(fleet), late(fleet)
+    assert fleet.take("a", 1) == [held]
+    for name in "bc":
+        fleet.beat(name)
+    *_, last = [name for name, _ in Registry(fleet.client.workers()).route(PREDICT_QUEUE, "m").cold if name != "a"]
+    assert steal(fleet, worker=last) == [job]
+    following = fleet.predict()
+    assert fleet.take(last) == [following]
 
 
 def test_a_worker_without_work_takes_what_waits_behind_a_long_job(url: str) -> None:
@@ -132,7 +136,7 @@ def test_a_worker_without_work_takes_what_waits_behind_a_long_job(url: str) -> N
         lane.worker("a", threads=1, handler=gate)
         idle = lane.worker("b", threads=1)
         idle.broker.describe = lambda: describe("b", "n")
-        idle.broker.store.run(Beat(describe("a", "m")))
+        idle.broker.store.run(Beat(describe("a", "m", pace_ms=60_000)))
         held = [lane.submit("held"), lane.submit("held")]
         gate.wait_for(1)
         lane.until(lambda: lane.acks("a") == set(held))
@@ -148,6 +152,6 @@ def test_a_worker_without_work_takes_what_waits_behind_a_long_job(url: str) -> N
         assert {lane.status(job).worker for job in held} == {"a"}
 
 
-def describe(name: str, model: str) -> WorkerInfo:
+def describe(name: str, model: str, pace_ms: float = 1.0) -> WorkerInfo:
     warm = WarmModel(f"{model}/1", "fill-mask", "float32", "cpu", 1, False, 0.0)
-    return WorkerInfo(name, "node", 1, "cpu", "ready", 1, 0, 100, QUEUES, (warm,))
+    return WorkerInfo(name, "node", 1, "cpu", "ready", 1, 0, 100, QUEUES, (warm,), pace_ms=pace_ms)

@@ -1,7 +1,7 @@
 -- A worker that has nothing to do takes messages that wait too long in the lane of another, all of one model.
--- KEYS acknowledgements, queue messages, queue list, waiting lanes.  ARGV worker id, most messages, patience (ms), the same
--- for a model that the worker would have to load, most lanes, most messages of a lane to look at, prefix of job records,
--- prefix of home keys, prefix of homes, home TTL (ms), name of a model that the worker holds, ...
+-- KEYS acknowledgements, queue messages, queue list, waiting lanes, paces.  ARGV worker id, most messages, patience (ms), ms
+-- that a load is worth, most lanes, most messages of a lane to look at, prefix of job records, prefix of home keys, prefix
+-- of homes, home TTL (ms), name of a model that the worker holds, ...
 -- Returns the messages. What another worker has taken is in no lane any more, and so not touched.
 -- A lane is known by the time since which something may wait in it; looked at, by what does.
 local time = redis.call('TIME')
@@ -16,11 +16,11 @@ local function look(id)
   return tonumber(record[1] or now), string.match(record[2] or '', '^[^/@]*')
 end
 
--- The model of the first message that has waited too long, if there is one.
-local function overdue(ids)
+-- The model of the first message that has waited too long, if there is one: any, or one that the worker holds.
+local function overdue(ids, any)
   for _, id in ipairs(ids) do
     local queued, model = look(id)
-    if now - queued >= tonumber(held[model] and ARGV[3] or ARGV[4]) then
+    if now - queued >= tonumber(ARGV[3]) and (any or held[model]) then
       return model
     end
   end
@@ -46,11 +46,14 @@ end
 
 local latest = string.format('%.0f', now - ARGV[3])
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', latest, 'LIMIT', 0, ARGV[5])) do
+  -- A load is worth it behind a job that takes longer. Where many wait for their turn, it would make them wait more: what
+  -- has to leave for the model will be missed.
+  local stuck = tonumber(redis.call('HGET', KEYS[5], worker) or 0) >= tonumber(ARGV[4])
   local since
   for _, suffix in ipairs({ ':high', '', ':low' }) do
     local list = KEYS[3] .. '@' .. worker .. suffix
     local ids = redis.call('LRANGE', list, 0, ARGV[6] - 1)
-    local model = worker ~= ARGV[1] and overdue(ids)
+    local model = worker ~= ARGV[1] and overdue(ids, stuck)
     if model then
       return take(list, ids, model)
     end
