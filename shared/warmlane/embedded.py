@@ -30,7 +30,8 @@ _attach_lock = threading.Lock()
 
 
 def server_url(settings: Settings) -> str:
-    """The configured URL, or that of the embedded server, which is started or joined until this process ends."""
+    """The configured URL, or that of the embedded server, which is started or joined until this process ends, and
+    started again should it have been killed meanwhile."""
     if settings.redis_url:
         return settings.redis_url
     home = settings.home.absolute()
@@ -41,6 +42,8 @@ def server_url(settings: Settings) -> str:
             server.attach()
             _attached[home] = server
             atexit.register(server.detach)
+        else:
+            server.revive()
         return server.url
 
 
@@ -79,6 +82,18 @@ class EmbeddedServer:
             self._users = os.open(self.directory / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._users, fcntl.LOCK_SH)
             if not self._answers(retry_s=0.01):
+                self._start()
+
+    def revive(self) -> None:
+        """Start the server that this process has joined, if it does not answer any more.
+
+        Raises:
+            ServerUnreachable: it did not start.
+        """
+        if self._answers(retry_s=0.01):
+            return
+        with self._changing():
+            if not self._answers(retry_s=0.01):  # nobody was faster
                 self._start()
 
     def detach(self) -> None:

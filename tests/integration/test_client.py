@@ -909,6 +909,23 @@ def test_a_client_without_a_url_brings_its_own_server(tmp_path: Path) -> None:
     assert server_pid(tmp_path / "h") is None
 
 
+def test_a_client_starts_its_own_server_again(tmp_path: Path) -> None:
+    """A process whose embedded server was killed has another one with its next client; the first goes on with it."""
+    code = (
+        "import os, signal, redis\nfrom warmlane import Client\nfrom warmlane.embedded import server_url\n"
+        "with Client() as client:\n"
+        "    with redis.Redis.from_url(server_url(client.settings)) as server:\n"
+        "        killed = server.info('server')['process_id']\n"
+        "    os.kill(killed, signal.SIGKILL)\n"
+        "    with Client():\n"
+        "        print(client.load('m').status().state)\n"
+    )
+    env = {**os.environ, "WARMLANE_HOME": str(tmp_path / "h"), "WARMLANE_REDIS_URL": ""}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=2 * WAIT_S)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "QUEUED\n", "")
+    assert server_pid(tmp_path / "h") is None
+
+
 def test_a_home_too_deep_for_a_socket_is_told(tmp_path: Path) -> None:
     """A home whose socket path no system could open is a ConfigurationError that names the variable."""
     with pytest.raises(ConfigurationError, match="WARMLANE_HOME is too long"):

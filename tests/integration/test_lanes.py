@@ -304,6 +304,13 @@ def test_a_result_may_live_shorter(fleet: Fleet) -> None:
     assert 0 < fleet.redis.ttl(fleet.names.result(job)) <= 7
 
 
+def test_the_record_of_a_cancelled_job_lives_as_its_result_would_have(fleet: Fleet) -> None:
+    """Twice as long, as the record of any job that has ended; the job's own time wins over the client's."""
+    job = fleet.predict(result_ttl=7)
+    fleet.client.job(job).cancel()
+    assert 7 < fleet.redis.ttl(fleet.names.job(job)) <= 14
+
+
 def test_the_longest_times_are_counted_right(fleet: Fleet) -> None:
     """Of a job whose deadline and result's time are as long as may be, the result is kept, and its deadline is then."""
     job = fleet.predict(deadline=LONGEST_S, result_ttl=LONGEST_S)
