@@ -223,8 +223,7 @@ class LaneConsumer(Consumer):
             return  # the rescues go on, and so keep a full worker alive
         self._fetches += 1
         upwards = not self._fetches % _UPWARDS_EVERY
-        found = store.run(Take(self.queue_name, worker_id, free, upwards))
-        self._receive(found)
+        self._receive(store.run(Take(self.queue_name, worker_id, free, upwards)))
         if not self._fetched and not self._held:
             self._steal()
 
@@ -235,8 +234,7 @@ class LaneConsumer(Consumer):
             return
         info = describe()
         models = frozenset(ModelRef.parse(held.model).name for held in info.models)
-        op = Steal(self.queue_name, self.broker.broker_id, self.chunk, models, info.load_ms)
-        found = self.broker.store.run(op)
+        found = self.broker.store.run(Steal(self.queue_name, self.broker.broker_id, self.chunk, models, info.load_ms))
         if found:
             logger.info("took %d messages of another's lane", len(found), extra={"action": "steal"})
         self._steal_at = now + (0.0 if found else STEAL_S)
