@@ -885,6 +885,25 @@ def test_a_server_that_was_killed_is_started_again(tmp_path: Path) -> None:
                 assert client.job(job_id).status().state is State.QUEUED
 
 
+def test_a_server_that_is_too_busy_to_answer_gets_no_rival(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two would write the same file. Whoever comes hears that it runs, and uses it when it answers again."""
+    home = tmp_path / "h"
+    monkeypatch.setattr("warmlane.embedded._PATIENCE_S", 0.1)
+    with embedded(home) as url, Client(url) as client:
+        job_id = client.load("m").id
+        pid = server_pid(home)
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(ServerUnreachable, match="runs and does not answer"), embedded(home):
+                pass
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        with embedded(home):
+            assert server_pid(home) == pid
+            assert client.job(job_id).status().state is State.QUEUED
+
+
 def test_the_embedded_server_is_private(tmp_path: Path) -> None:
     """Its directory is open to its user only, and it listens on no port."""
     home = tmp_path / "h"
