@@ -220,7 +220,6 @@ def test_a_job_that_is_taken_up_twice_for_want_of_a_reply_counts_once(fleet: Fle
     assert fleet.store.run(Start(job, "a")).attempts == 1
 
 
-
 def test_a_late_job_is_not_started(fleet: Fleet) -> None:
     """A worker that takes it up after its deadline is told so, though nobody has looked meanwhile."""
     job = fleet.predict(deadline=60)

@@ -108,6 +108,11 @@ class Lifecycle:
         """How long a job on the device takes here lately."""
         return self._pace.ms
 
+    @property
+    def load_ms(self) -> float:
+        """How long the load of a model takes here lately; 0 before the first."""
+        return self._pace.load_ms
+
     def wait(self, timeout_s: float) -> bool:
         """Wait for the jobs that keep no thread; whether all have ended in time."""
         return self._flights.wait(timeout_s)
