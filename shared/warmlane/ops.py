@@ -100,7 +100,7 @@ class Start(Op[Verdict]):
     life: str = ""
     alone: bool = False
     patience: Patience = PATIENCE
-    turn: str = field(default_factory=new_id)
+    turn: str = field(default_factory=new_id, compare=False)
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         patience = self.patience
