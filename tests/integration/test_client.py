@@ -28,6 +28,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.server import Server
 from warmlane import AsyncClient, Client, Settings, State, codec
 from warmlane._wire import RECHECK_S
 from warmlane.client import Job
@@ -696,6 +697,31 @@ def test_a_server_that_refuses_a_command_is_a_named_error(own_url: str) -> None:
         server.config_set("maxmemory", 1)
         with pytest.raises(ServerUnreachable, match="out of memory"):
             client.load("m")
+
+
+def test_a_silent_server_is_told_within_the_timeout_each_time(tmp_path: Path) -> None:
+    """One that takes calls and answers none: also to the calls that need a connection of their own, after the first."""
+    server = Server(tmp_path / "h")
+    server.attach()
+    settings = Settings(redis_url=server.url, connect_timeout_s=0.5)
+
+    async def ask(client: AsyncClient) -> float:
+        began = time.monotonic()
+        with pytest.raises(ServerUnreachable):
+            await client.workers()
+        return time.monotonic() - began
+
+    async def ask_twice() -> list[float]:
+        async with AsyncClient(settings=settings) as client:
+            await client.workers()
+            server.freeze()
+            return [await ask(client) for _ in range(2)]
+
+    try:
+        assert max(asyncio.run(ask_twice())) < 3 * settings.connect_timeout_s
+    finally:
+        server.thaw()
+        server.detach()
 
 
 # -- TLS -------------------------------------------------------------------------------------------------------------
