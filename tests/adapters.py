@@ -105,7 +105,7 @@ def alone(served: Served, task: str, name: str, text: str) -> Any:
 
 def at_once(served: Served, asks: Sequence[Callable[[], Any]]) -> list[Any]:
     """What each answers; the device begins when the rows of all wait for it, so that they meet in batches."""
-    go, batcher = threading.Event(), served.engine._batcher
+    go, batcher = threading.Event(), served.engine.batcher
 
     def hold(batch: list[Any]) -> list[Any]:
         assert go.wait(60)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from warmlane_workers.engine.batcher import (
+    COMPANY_S,
     MAX_LENGTH_RATIO,
     PROMOTION_S,
     RANKS,
@@ -387,6 +388,70 @@ def test_each_batch_is_told_with_its_rows_its_padding_and_its_times() -> None:
     batcher.start()
     assert batcher.stop(LIMIT_S)
     assert told == [Batch("sentiment", 2, 22, 24, 3.0, 1.5)]
+
+
+# -- company ---------------------------------------------------------------------------------------------------------
+
+
+def company(gate: Gate, name: str = "model", budget: int = 512) -> Lane:
+    return Lane(f"lane of {name}", gate, budget, company=name)
+
+
+def test_rows_wait_for_those_that_are_being_made_ready() -> None:
+    """A free device lets rows meet that come one after the other, as long as more of their company are on their way."""
+    gate = Gate()
+    gate.open()
+    first, second = rows("first"), rows("second")
+    with running(clock=Clock()) as batcher, batcher.expecting("model"):
+        batcher.submit(company(gate), first)
+        batcher.submit(company(gate), second)
+        assert not wait([first[0].future], timeout=0.05).done
+    assert results(first + second) == ["first", "second"]
+    assert gate.batches == [["first", "second"]]
+
+
+def test_rows_without_company_do_not_wait() -> None:
+    """Nothing is on its way, or only rows of another model."""
+    gate, clock = Gate(), Clock()
+    gate.open()
+    with running(clock=clock) as batcher, batcher.expecting("another"):
+        alone = rows("alone")
+        batcher.submit(company(gate), alone)
+        assert results(alone) == ["alone"]
+
+
+def test_a_full_batch_waits_for_nobody() -> None:
+    """Rows that fill the budget run, whoever else is on the way."""
+    gate = Gate()
+    gate.open()
+    with running(clock=Clock()) as batcher, batcher.expecting("model"):
+        enough = rows("a", "b", length=10)
+        batcher.submit(company(gate, budget=20), enough)
+        assert results(enough) == ["a", "b"]
+
+
+def test_company_is_waited_for_a_moment_only() -> None:
+    """When the time is up the rows run, though the others are not there yet."""
+    gate, clock = Gate(), Clock()
+    gate.open()
+    with running(clock=clock) as batcher, batcher.expecting("model"):
+        tired = rows("tired")
+        batcher.submit(company(gate), tired)
+        clock.now += COMPANY_S
+        assert results(tired) == ["tired"]
+
+
+def test_rows_that_wait_for_company_hold_up_no_other_lane() -> None:
+    """The device takes what is due meanwhile."""
+    gate = Gate()
+    gate.open()
+    with running(clock=Clock()) as batcher, batcher.expecting("model"):
+        waiting, due = rows("waiting"), rows("due")
+        batcher.submit(company(gate), waiting)
+        batcher.submit(company(gate, "another"), due)
+        assert results(due) == ["due"]
+        assert not waiting[0].future.done()
+    assert results(waiting) == ["waiting"]
 
 
 def test_stop_finishes_what_waits() -> None:

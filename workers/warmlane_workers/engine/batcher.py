@@ -3,7 +3,8 @@
 A batch is cut by padded tokens, never by count: on a CPU, padding costs more than batching saves. It is built around
 the row whose turn it is, from the waiting rows nearest to it in length. Turns go by priority, then by lane, so that a
 model with many rows does not hold up another, then by age; and what has waited long counts for more, so that nothing
-starves. A device thread takes whatever waits as soon as it is free, so a lone caller never waits for company.
+starves. A device thread that is free takes what waits; it waits a moment for rows that are just being made ready, so
+that many small jobs share a batch, and a lone caller never waits for company.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import bisect
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +29,8 @@ logger = logging.getLogger(__name__)
 MAX_LENGTH_RATIO = 1.5
 #: Lengths below this count as equal: padding two tokens to eight costs nothing that can be measured.
 SHORT_TOKENS = 8
+#: So long may a row wait for those of its model that are being made ready, while the device is free, in seconds.
+COMPANY_S = 0.02
 #: A row that has waited so long has the priority above its own, and so on, in seconds.
 PROMOTION_S = 10.0
 #: Rank of each priority; what is lower comes first.
@@ -43,12 +48,14 @@ class Lane:
         run: payloads -> one output each, in order. Runs in the device thread.
         budget: most padded tokens in a batch (a single longer row is a batch of its own).
         name: of the model, for `on_batch`.
+        company: what `Batcher.expecting` calls those whose rows may share a batch with these.
     """
 
     key: Hashable
     run: Run
     budget: int
     name: str = ""
+    company: Hashable = None
 
 
 @dataclass(eq=False, slots=True)
@@ -101,8 +108,10 @@ class _Waiting:
         self.lane = lane
         self.by_age: dict[int, dict[Row, None]] = {rank: {} for rank in RANKS.values()}
         self.by_length: list[Row] = []
+        self.tokens = 0
 
     def add(self, row: Row) -> None:
+        self.tokens += row.length
         self.by_age[row.rank][row] = None
         bisect.insort(self.by_length, row, key=lambda other: other.length)
 
@@ -111,6 +120,11 @@ class _Waiting:
         heads = [next(iter(rows)) for rows in self.by_age.values() if rows]
         ranks = [(row.rank - (now - row.since) // PROMOTION_S, row) for row in heads]
         return min(ranks, key=lambda ranked: (ranked[0], ranked[1].since))
+
+    @property
+    def since(self) -> float:
+        """When the oldest row came."""
+        return min(next(iter(rows)).since for rows in self.by_age.values() if rows)
 
     def take(self, now: float) -> list[Row]:
         _, first = self.turn(now)
@@ -122,6 +136,7 @@ class _Waiting:
         del self.by_length[low:high]
         for row in rows:
             del self.by_age[row.rank][row]
+            self.tokens -= row.length
         return rows
 
 
@@ -148,6 +163,7 @@ class Batcher:
         self._clock = clock
         self._running = 0
         self._lanes: dict[Hashable, _Waiting] = {}  # in order of their turns
+        self._coming: Counter[Hashable] = Counter()  # jobs whose rows are being made ready, by their company
         self._changed = threading.Condition()
         self._stopped = False
         self._threads = [
@@ -169,6 +185,20 @@ class Batcher:
             thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
+    @contextmanager
+    def expecting(self, company: Hashable) -> Iterator[None]:
+        """Around the making of rows and their `submit`: those of their company may wait for them a moment."""
+        with self._changed:
+            self._coming[company] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._coming[company] -= 1
+                if not self._coming[company]:
+                    del self._coming[company]
+                    self._changed.notify_all()
+
     def submit(self, lane: Lane, rows: Sequence[Row]) -> None:
         """Queue rows; each row's future gets its output, or its error. No rows are nothing to do."""
         if not rows:
@@ -178,17 +208,33 @@ class Batcher:
             if waiting is None:
                 waiting = self._lanes[lane.key] = _Waiting(lane)
             now = self._clock()
+            first = not waiting.by_length
             for row in rows:
                 row.since = now
                 waiting.add(row)
-            self._changed.notify_all()
+            if first or self._pause(waiting, now) <= 0:
+                self._changed.notify_all()
 
-    def _take(self) -> tuple[_Waiting, list[Row]]:
-        """The next batch: of the best rank, and of equals from the lane that has waited longest for its turn."""
+    def _pause(self, waiting: _Waiting, now: float) -> float:
+        """How long the rows of a lane may yet wait for company, in seconds."""
+        full = waiting.tokens >= waiting.lane.budget
+        if self._stopped or full or waiting.lane.company not in self._coming:
+            return 0.0
+        return waiting.since + COMPANY_S - now
+
+    def _next(self) -> tuple[_Waiting, list[Row]] | float | None:
+        """The next batch: of the best rank, and of equals from the lane that has waited longest for its turn; or how
+        long to wait for company, in seconds; None where nothing waits."""
+        if not self._lanes:
+            return None
         now = self._clock()
-        key = next(iter(self._lanes))
-        if len(self._lanes) > 1:
-            key = min(self._lanes, key=lambda key: self._lanes[key].turn(now)[0])
+        pauses = {key: self._pause(waiting, now) for key, waiting in self._lanes.items()}
+        due = [key for key, pause in pauses.items() if pause <= 0]
+        if not due:
+            return min(pauses.values())
+        key = due[0]
+        if len(due) > 1:
+            key = min(due, key=lambda key: self._lanes[key].turn(now)[0])
         waiting = self._lanes.pop(key)
         rows = waiting.take(now)
         if waiting.by_length:
@@ -198,11 +244,14 @@ class Batcher:
     def _serve(self, number: int) -> None:
         while True:
             with self._changed:
-                while not self._lanes or self._running < number:
+                while True:
                     if self._stopped and not self._lanes:
                         return
-                    self._changed.wait()
-                waiting, rows = self._take()
+                    found = self._next() if self._running >= number else None
+                    if isinstance(found, tuple):
+                        break
+                    self._changed.wait(found)
+                waiting, rows = found
                 alone = not number and not self._lanes and not self._running
                 self._running += 1
                 if self._lanes:

@@ -139,6 +139,10 @@ class Beginner:
 
     def _queue(self, jobs: Sequence[BegunPredict]) -> list[BegunPredict]:
         """Prepare and queue the rows of jobs that are alike; returns those that cannot be, and are closed."""
+        with self._engine.batcher.expecting(jobs[0].entry.value.company):
+            return self._queued(jobs)
+
+    def _queued(self, jobs: Sequence[BegunPredict]) -> list[BegunPredict]:
         first = jobs[0]
         began = time.monotonic()
         prepared = iter(first.task.prepare_all([row for one in jobs for row in one.inputs], first.plan))

@@ -23,6 +23,8 @@ from warmlane_workers.tasks.base import Prepared, Task
 STEPS = (0.25, 0.5, 1.0, 2.0, 4.0)
 #: Another size than the default has to be so much better: what is measured once has some noise.
 LEAST_GAIN = 1.1
+#: A size is run so often, and its best time counts; the first run warms what is made once.
+_RUNS = 3
 #: No further size is tried after so long, in seconds.
 PATIENCE_S = 2.0
 
@@ -86,11 +88,12 @@ class Budgets:
 
         def timed(batch: list[Prepared]) -> list[float]:
             took = [math.inf]
+            self._device.share_cores(False)  # as it is under load, when it counts
             try:
-                for _ in range(2):  # the first warms what is made once
-                    began = time.perf_counter()
+                for _ in range(_RUNS):
+                    began = self._device.timer()
                     task.forward(batch, plan)
-                    took.append(time.perf_counter() - began)
+                    took.append(self._device.timer() - began)
             except Exception as exc:
                 if not is_exhausted(exc):
                     raise

@@ -6,6 +6,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,11 @@ class Device:
     def share_cores(self, alone: bool) -> None:
         """Before a batch, in its thread: spread its operations over all cores if it has them for itself."""
         set_own_threads(self.cores if alone or self.streams == 1 else 1)
+
+    @property
+    def timer(self) -> Callable[[], float]:
+        """A clock for what the device computes, in seconds. A thread's own on a CPU, which others use as well."""
+        return time.thread_time if self.name == "cpu" else time.perf_counter
 
     @property
     def kind(self) -> str:

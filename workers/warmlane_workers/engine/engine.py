@@ -78,8 +78,8 @@ class Engine:
         self.trust_remote_code = trust_remote_code
         self._conversation_ttl_s = conversation_ttl_s
         self._reach = Reach(tuple(root.resolve() for root in source_roots), url_inputs)
-        self._batcher = Batcher(device.streams, self._share_cores, on_batch=observer.batch)
-        self._budgets = Budgets(device, self._batcher.submit)
+        self.batcher = Batcher(device.streams, self._share_cores, on_batch=observer.batch)
+        self._budgets = Budgets(device, self.batcher.submit)
         self._loader = Loader(store, device, source_roots, observer)
         self.cache: WarmCache[Key, Loaded] = WarmCache(
             device.cache_bytes, self._loader.free, on_change, evict=self._loader.evict
@@ -93,14 +93,14 @@ class Engine:
         self._configs: dict[tuple[str, int], dict[str, Any]] = {}
 
     def start(self) -> None:
-        self._batcher.start()
+        self.batcher.start()
         if self._ttl_s:
             threading.Thread(target=self._expire, name="warmlane-expiry", daemon=True).start()
 
     def stop(self, timeout_s: float) -> bool:
         """End the device threads; whether they ended in time."""
         self._stopping.set()
-        return self._batcher.stop(timeout_s)
+        return self.batcher.stop(timeout_s)
 
     def _expire(self) -> None:
         while not self._stopping.wait(self.cache.expire(self._ttl_s)):
@@ -183,15 +183,15 @@ class Engine:
         if mix is None or not task.mixes:
             # The task object is part of the key: rows never meet those of an unloaded twin.
             run = relieved(lambda batch: task.forward(batch, plan), self._relieve)
-            lane = Lane((id(task), plan.group), run, budget, key.name)
-            return lambda rows: self._batcher.submit(lane, rows)
+            lane = Lane((id(task), plan.group), run, budget, key.name, loaded.company)
+            return lambda rows: self.batcher.submit(lane, rows)
         run = relieved(lambda batch: mix.run(batch, self._make_task), self._relieve)
-        lane = Lane(mix.key(loaded, task, plan), run, budget, key.name)
+        lane = Lane(mix.key(loaded, task, plan), run, budget, key.name, loaded.company)
 
         def submit(rows: list[Row]) -> None:
             for row in rows:
                 row.payload = Part(loaded, task, plan, row.payload)
-            self._batcher.submit(lane, rows)
+            self.batcher.submit(lane, rows)
 
         return submit
 

@@ -67,3 +67,8 @@ class Loaded:
     base: Loaded | None = field(default=None, repr=False)
     known: MutableMapping[Hashable, Any] = field(default_factory=WeakValueDictionary, repr=False)
     mix: Mix | None = field(default=None, repr=False)
+
+    @property
+    def company(self) -> Hashable:
+        """Equal for those whose rows may share batches."""
+        return id(self.base or self)
