@@ -12,10 +12,11 @@ import dramatiq
 from warmlane import Client, Job, JobStatus, Settings
 from warmlane.jobs import PredictJob
 from warmlane.keys import PREDICT_QUEUE, Keys
+from warmlane.lanes import Take
 from warmlane.store import RedisStore, connect
 from warmlane_workers import actors
 from warmlane_workers.bell import Bell
-from warmlane_workers.broker import LaneBroker
+from warmlane_workers.broker import HEARTBEAT_TIMEOUT_MS, LaneBroker
 from warmlane_workers.lifecycle import JobContext, Lifecycle
 
 #: Longer than any step here takes; a test that waits so long has failed.
@@ -120,11 +121,9 @@ class Lane:
     def status(self, job_id: str) -> JobStatus:
         return self.jobs[job_id].status()
 
-    def fetch_as(self, worker_id: str, count: int) -> list[bytes]:
-        """What Dramatiq's own Lua hands to a worker of that name."""
-        store = RedisStore(self.redis, self.names, self.url)
-        fetched: list[bytes] = LaneBroker(store, worker_id, 1).do_fetch(PREDICT_QUEUE, count)
-        return fetched
+    def fetch_as(self, worker_id: str, count: int) -> list[bytes | None]:
+        """What is handed to a worker of that name."""
+        return RedisStore(self.redis, self.names, self.url).run(Take(PREDICT_QUEUE, worker_id, count))
 
     def acks(self, worker_id: str = "worker-1") -> set[str]:
         return {item.decode() for item in self.redis.smembers(self.names.acks(worker_id, PREDICT_QUEUE))}
@@ -138,7 +137,12 @@ class Lane:
         return {dead.id: self.redis.hget(self.names.letter(dead.id), "message") for dead in self.client.dead()}
 
     def heartbeat(self, worker_id: str = "worker-1") -> float:
-        return float(self.redis.zscore(f"{self.names.broker}:__heartbeats__", worker_id) or 0)
+        return float(self.redis.zscore(self.names.heartbeats(PREDICT_QUEUE), worker_id) or 0)
+
+    def silence(self, worker_id: str) -> None:
+        """Let a worker be silent for longer than the time-out, while the server was there for all."""
+        self.redis.delete(self.names.doubt(PREDICT_QUEUE))
+        self.redis.zincrby(self.names.heartbeats(PREDICT_QUEUE), -HEARTBEAT_TIMEOUT_MS - 1000, worker_id)
 
     def until(self, true: Callable[[], bool]) -> None:
         """Look until something that nobody tells of is so."""

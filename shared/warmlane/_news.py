@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from warmlane._slots import Pause, Slot
-from warmlane._wire import RECHECK_S, Flow, not_found
+from warmlane._wire import RECHECK_S, Flow, not_found, until_late
 from warmlane.errors import StreamInterrupted
 from warmlane.fleet import FleetInfo, ReadQueues
 from warmlane.keys import QUEUES
@@ -51,7 +51,7 @@ def news(watching: Watching, inbox: str) -> Flow[list[JobEvent]]:
             events.append(JobEvent("end", found.status))
         if events:
             return events
-        yield Pause(watching.slot, RECHECK_S)
+        yield Pause(watching.slot, min(RECHECK_S, until_late(found.status)))
     return []
 
 

@@ -30,7 +30,7 @@ from warmlane.errors import (
     ResultTimeout,
     ServerUnreachable,
 )
-from warmlane.jobs import AS_EVER, Job, Options, PredictJob
+from warmlane.jobs import AS_EVER, Job, LoadJob, Options, PredictJob
 from warmlane.keys import DEFAULT_POOL, MANAGE_QUEUE, queue_of
 from warmlane.lanes import Submit
 from warmlane.message import JobMessage
@@ -104,7 +104,10 @@ class Wire:
         if queue != MANAGE_QUEUE:
             registry = yield from self._live_workers()
             _check_pool(options.pool, queue, registry.workers)
-            place = registry.route(queue, job.subject, 0 if info is None else info.bytes)
+            if isinstance(job, LoadJob):
+                info, _ = yield from self._look(job.model)
+            size, kin = (0, "") if info is None else (info.bytes, info.kin)
+            place = registry.route(queue, job.subject, size, kin)
         sent = yield from stow(self.blobs, job, job_id)
         message = JobMessage.of(sent, job_id, options.pool)
         settings = self.settings
@@ -134,20 +137,24 @@ class Wire:
         Raises:
             ModelNotFound: workers are there and none has such a model.
         """
-        cached = self._models.get(text)
-        if cached is not None and self.clock() < cached[0]:
-            return cached[1]
-        ref = ModelRef.parse(text)
-        info, live = yield ReadModel(ref.name, ref.version, ref.alias)
+        info, live = yield from self._look(text)
         if info is None and live:
             raise ModelNotFound(
                 f"no model {text!r} in the store; `warmlane models` or `client.models()` lists what is there",
                 model=text,
             )
+        return info
+
+    def _look(self, text: str) -> Flow[tuple[ModelInfo | None, int]]:
+        """What is known of a model, if anything, and the number of live workers, or 1 where it was known before."""
+        cached = self._models.get(text)
+        if cached is not None and self.clock() < cached[0]:
+            return cached[1], 1
+        ref = ModelRef.parse(text)
+        info, live = yield ReadModel(ref.name, ref.version, ref.alias)
         if info is not None:
             self._models[text] = (self.clock() + MODEL_INFO_TTL_S, info)
-        found: ModelInfo | None = info
-        return found
+        return info, live
 
     def result(self, job_id: str, slot: Slot, timeout: float | None) -> Flow[Any]:
         """A job's result, decoded. Wakes on the event; reads the record first where no event is promised.
@@ -238,7 +245,7 @@ class Wire:
             left = RECHECK_S if text.deadline is None else text.deadline - self.clock()
             if left <= 0:
                 raise ResultTimeout(f"the text of job {given.job_id} has no end yet; it goes on", id=given.job_id)
-            yield Pause(text.slot, min(left, RECHECK_S))
+            yield Pause(text.slot, min(left, RECHECK_S, until_late(found.status)))
 
     def status(self, job_id: str) -> Flow[JobStatus]:
         """A job's record.
@@ -298,6 +305,12 @@ def _check_pool(pool: str, queue: str, workers: Sequence[WorkerInfo]) -> None:
 
 def _to_fetch(outcome: Outcome) -> bool:
     return outcome.state is State.SUCCEEDED and outcome.result is None
+
+
+def until_late(status: JobStatus) -> float:
+    """Seconds after which a job's record is worth another look, though nobody says so: what waits then has expired."""
+    left = -1.0 if status.deadline is None else status.deadline - time.time()
+    return left + DEADLINE_SLACK_S if left > 0 else math.inf
 
 
 def not_found(job_id: str) -> JobNotFound:

@@ -7,7 +7,10 @@
 | `<ns>:stream:<id>`  | stream       | predict jobs, finish    | those who follow a job  | result TTL |
 | `<ns>:models`       | hash         | manage jobs, a worker's start | client              | for ever (from the store) |
 | `<ns>:workers`      | sorted set   | heartbeat               | client, unload          | pruned by readers' clock |
-| `<ns>:lanes:<queue>` | sorted set  | heartbeat, rehome       | submit                  | pruned by rehome |
+| `<ns>:lanes:<queue>` | sorted set  | heartbeat, rehome       | submit, rollcall        | pruned by rehome |
+| `<ns>:heard:<queue>` | sorted set  | take, rollcall          | rollcall                | pruned by requeue |
+| `<ns>:watch:<queue>` | string      | rollcall                | rollcall                | a silence of the server |
+| `<ns>:doubt:<queue>` | string      | rollcall                | rollcall                | `WORKER_TTL_S` |
 | `<ns>:paces`        | hash         | heartbeat, rehome       | submit                  | as lanes |
 | `<ns>:budgets`      | hash         | load jobs               | load jobs               | for ever |
 | `<ns>:home:<queue>:<model>` | string | submit               | submit                  | `HOME_TTL_S` |
@@ -18,11 +21,11 @@
 | `<ns>:dead:<id>`    | hash         | workers, operators      | operators               | `DEAD_TTL_S` |
 | `<ns>:replies:<id>` | list         | workers, after unload   | the unload job          | a minute |
 | `<ns>:conversation:<model>:<id>` | hash | predict jobs   | predict jobs            | conversation TTL |
-| `<ns>:mq:*`         | Dramatiq's   | submit, Dramatiq        | take, Dramatiq          | until acknowledged |
+| `<ns>:mq:*`         | Dramatiq's   | submit, requeue         | take                    | until acknowledged |
 | `<ns>:mq:<queue>@<worker>` | list  | submit                  | take, rehome            | until taken |
-| `<ns>:mq:<queue>.bytes` | string    | submit, finish          | submit                  | for ever |
+| `<ns>:mq:<queue>.bytes` | string    | submit, finish, acknowledge | submit                  | for ever |
 | `<ns>:inbox:<id>`   | channel      | finish, predict jobs    | one client process      | - |
-| `<ns>:bell:<queue>` | channel      | submit, rehome          | every worker            | - |
+| `<ns>:bell:<queue>` | channel      | submit, rehome, requeue | every worker            | - |
 | `<ns>:bell:<queue>@<worker>` | channel | submit              | one worker              | - |
 | `<ns>:control`      | channel      | the unload job          | every worker            | - |
 """
@@ -70,6 +73,11 @@ def pool_queue(queue_name: str, pool: str) -> str:
     if pool == DEFAULT_POOL or queue_name == MANAGE_QUEUE:
         return queue_name
     return f"{queue_name}.{pool}"
+
+
+def pool_of(queue_name: str) -> str:
+    """The pool whose workers serve a queue."""
+    return queue_name.partition(".")[2] or DEFAULT_POOL
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,17 +159,26 @@ class Keys:
     def queue(self, queue_name: str) -> str:
         return f"{self.broker}:{queue_name}"
 
-    def lists(self, queue_name: str, worker_id: str) -> list[str]:
-        """The lists that a worker takes from: of each priority its own lane first."""
-        queue = self.queue(queue_name)
-        return [name + end for end in LIST_OF_PRIORITY.values() for name in (f"{queue}@{worker_id}", queue)]
+    def lists(self, queue_name: str, worker_id: str, *, upwards: bool = False) -> list[str]:
+        """The lists that a worker takes from, the highest priority first, or upwards the lowest: of each, what is for
+        all comes before its own lane."""
+        queue, ends = self.queue(queue_name), list(LIST_OF_PRIORITY.values())
+        return [name + end for end in ends[:: -1 if upwards else 1] for name in (queue, f"{queue}@{worker_id}")]
 
     def bytes(self, queue_name: str) -> str:
         return f"{self.broker}:{queue_name}.bytes"
 
-    @property
-    def heartbeats(self) -> str:
-        return f"{self.broker}:__heartbeats__"
+    def heartbeats(self, queue_name: str) -> str:
+        """When each worker was last heard to serve a queue. Not where Dramatiq has them: nobody would clear those."""
+        return f"{self.namespace}:heard:{queue_name}"
+
+    def watch(self, queue_name: str) -> str:
+        """Is there while somebody asks now and then who is not heard any more."""
+        return f"{self.namespace}:watch:{queue_name}"
+
+    def doubt(self, queue_name: str) -> str:
+        """Is there while heartbeats say nothing, since the server may have been away."""
+        return f"{self.namespace}:doubt:{queue_name}"
 
     def messages(self, queue_name: str) -> str:
         return f"{self.broker}:{queue_name}.msgs"

@@ -1,8 +1,7 @@
-"""Operations on queues: a job comes in, a worker takes it, a lane whose worker is gone is emptied.
+"""Operations on queues: a job comes in, a worker takes it. How it comes back is in `warmlane.rescue`.
 
-The lists are Dramatiq's, with a list beside each for every worker (its lane) and every priority; messages,
-acknowledgements and heartbeats are where Dramatiq keeps them, so that its own commands settle and bring back what was
-taken here.
+The lists are Dramatiq's, with a list beside each for every worker (its lane) and every priority; messages and
+acknowledgements are where Dramatiq keeps them, so that its own commands count, take and settle them as well.
 """
 
 from __future__ import annotations
@@ -121,7 +120,8 @@ class Submit(Op[bool]):
 
 @dataclass(frozen=True, slots=True)
 class Take(Op[list[bytes | None]]):
-    """Take messages for a worker: of its lane, then of all, by priority. The reply has their bytes.
+    """Take messages for a worker: by priority, and of each what is for all before its own lane: it waits longer, or has
+    lost its worker. The reply has their bytes.
 
     Attributes:
         upwards: begin with the lowest priority.
@@ -135,32 +135,11 @@ class Take(Op[list[bytes | None]]):
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         queue, worker = self.queue_name, self.worker_id
-        lists = names.lists(queue, worker)
-        own = [names.acks(worker, queue), names.messages(queue), names.heartbeats]
-        return [*own, *(reversed(lists) if self.upwards else lists)], [self.most, worker]
+        own = [names.acks(worker, queue), names.messages(queue), names.heartbeats(queue)]
+        return [*own, *names.lists(queue, worker, upwards=self.upwards)], [self.most, worker]
 
     def read(self, reply: Any) -> list[bytes | None]:
         return list(reply)
-
-
-@dataclass(frozen=True, slots=True)
-class Rehome(Op[int]):
-    """Empty the lanes of workers that are gone into the queue. The reply is the number of messages.
-
-    Attributes:
-        leaving: a worker that goes now, though its word still counts.
-    """
-
-    script = "rehome"
-    queue_name: str
-    leaving: str = ""
-
-    def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
-        queue = self.queue_name
-        return [names.queue(queue), names.lanes(queue), names.paces], [_LANE_TTL_MS, names.bell(queue), self.leaving]
-
-    def read(self, reply: Any) -> int:
-        return int(reply)
 
 
 def _digest(job: Job | StoredJob) -> bytes:

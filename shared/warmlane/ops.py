@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 _WORKER_TTL_MS = int(WORKER_TTL_S * 1000)
 #: How a job ends that nobody took up before its deadline.
-_LATE = encode_error(JobExpired("the job's deadline passed while it waited; give it more time, or add workers"))
+LATE = encode_error(JobExpired("the job's deadline passed while it waited; give it more time, or add workers"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ class Watch(Op[tuple[JobStatus, bytes | None] | None]):
     inbox: str = ""
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
-        return [names.job(self.job_id), names.result(self.job_id)], [self.inbox, _LATE]
+        return [names.job(self.job_id), names.result(self.job_id)], [self.inbox, LATE]
 
     def read(self, reply: Any) -> tuple[JobStatus, bytes | None] | None:
         if not reply:

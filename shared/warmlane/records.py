@@ -148,7 +148,8 @@ def read_model(name: str, versions: tuple[int, ...], data: bytes) -> ModelInfo:
     """What `ops.PublishModel` stored of a version."""
     with _reading("model"):
         body = _fields("model", data)
-        return ModelInfo(name, versions, body["task"], body["dtype"], body["bytes"], body["signature"])
+        known = body["task"], body["dtype"], body["bytes"], body["signature"]
+        return ModelInfo(name, versions, *known, kin=body.get("kin", ""))
 
 
 def read_models(fields: Mapping[str, bytes]) -> list[ModelInfo]:
@@ -184,8 +185,9 @@ def pack_worker(info: WorkerInfo) -> bytes:
 
 def _warm(model: WarmModel) -> dict[str, Any]:
     body = {name: getattr(model, name) for name in WarmModel.__slots__}
-    if not model.base:  # it came after the first release
-        del body["base"], body["base_bytes"]
+    for name in ("base", "base_bytes", "kin"):  # they came after the first release
+        if not body[name]:
+            del body[name]
     return body
 
 

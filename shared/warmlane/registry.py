@@ -72,6 +72,8 @@ class PublishModel(Op[None]):
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         info = self.info
         body = {"task": info.task, "dtype": info.dtype, "bytes": info.bytes, "signature": info.signature}
+        if info.kin:  # it came after the first release
+            body["kin"] = info.kin
         return [names.models], [info.name, self.version, codec.encode("model", body)]
 
     def read(self, reply: Any) -> None:

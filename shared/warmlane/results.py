@@ -300,6 +300,7 @@ class WarmModel:
         bytes: of its own.
         base: whose weights it shares with others: a model's name, or what the adapters call their base; "" if nobody's.
         base_bytes: what those take, once for all.
+        kin: the same for a model and its adapters, which may share its weights; "" where nobody knows.
     """
 
     model: str
@@ -311,6 +312,7 @@ class WarmModel:
     idle_s: float
     base: str = ""
     base_bytes: int = 0
+    kin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,6 +353,7 @@ class ModelInfo:
         signature: the inputs and outputs of the newest version, as `warmlane.signature` writes them; None if unknown.
         warm_on: ids of the live workers that hold any version of it.
         aliases: alias -> the version that it means.
+        kin: of an adapter, what its base and that one's other adapters have as `WarmModel.kin`.
     """
 
     name: str
@@ -361,3 +364,4 @@ class ModelInfo:
     signature: Mapping[str, Any] | None
     warm_on: tuple[str, ...] = ()
     aliases: Mapping[str, int] = field(default_factory=dict)
+    kin: str = ""

@@ -14,6 +14,9 @@ from warmlane.errors import ConfigurationError
 
 #: How long a result waits for its caller, in seconds.
 RESULT_TTL_S = 24 * 3600
+#: The longest time that Redis is asked to keep or to count, ten years in seconds: it refuses some that are longer, and
+#: miscounts others.
+LONGEST_S = 10 * 365 * 24 * 3600
 #: How many jobs may wait and run in one queue, and of how many bytes together.
 QUEUE_JOBS = 100_000
 QUEUE_BYTES = 2**30
@@ -76,7 +79,7 @@ class Settings:
         if namespace := env.get("WARMLANE_NAMESPACE"):
             values["namespace"] = namespace
         values["home"] = Path(env.get("WARMLANE_HOME") or _default_home(env)).expanduser()
-        values["result_ttl_s"] = int(number(env, "WARMLANE_RESULT_TTL", RESULT_TTL_S, minimum=1))
+        values["result_ttl_s"] = int(number(env, "WARMLANE_RESULT_TTL", RESULT_TTL_S, minimum=1, maximum=LONGEST_S))
         values["connect_timeout_s"] = number(env, "WARMLANE_CONNECT_TIMEOUT", 5.0, minimum=0.1)
         values["queue_jobs"] = int(number(env, "WARMLANE_QUEUE_JOBS", QUEUE_JOBS, minimum=1))
         values["queue_bytes"] = int(number(env, "WARMLANE_QUEUE_BYTES", QUEUE_BYTES, minimum=1))
@@ -94,11 +97,11 @@ def _default_home(env: Mapping[str, str]) -> str:
     return os.path.join(env.get("XDG_DATA_HOME") or os.path.join("~", ".local", "share"), "warmlane")
 
 
-def number(env: Mapping[str, str], name: str, default: float, minimum: float = 0) -> float:
+def number(env: Mapping[str, str], name: str, default: float, minimum: float = 0, maximum: float = math.inf) -> float:
     """A number from the environment.
 
     Raises:
-        ConfigurationError: not a finite number, or below the minimum.
+        ConfigurationError: not a finite number, or not from the minimum to the maximum.
     """
     text = env.get(name)
     if not text:
@@ -111,4 +114,6 @@ def number(env: Mapping[str, str], name: str, default: float, minimum: float = 0
         raise ConfigurationError(f"{name}: {text!r} is not a finite number")
     if value < minimum:
         raise ConfigurationError(f"{name}: must be at least {minimum:g}")
+    if value > maximum:
+        raise ConfigurationError(f"{name}: must be at most {maximum:g}")
     return value

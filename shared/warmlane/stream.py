@@ -12,7 +12,7 @@ from typing import Any
 from warmlane import codec
 from warmlane.errors import CodecError, StreamInterrupted
 from warmlane.keys import Keys
-from warmlane.ops import Op
+from warmlane.ops import LATE, Op
 from warmlane.records import pairs, read_status, text_event
 from warmlane.results import JobStatus
 from warmlane.settings import QUEUED_TTL_S
@@ -91,7 +91,7 @@ class Followed:
 class ReadText(Op[Followed | None]):
     """Read a job and the pieces behind a cursor and, while it is not final, ask for news of it to be sent to an inbox.
 
-    The reply is None for an unknown job.
+    What waits past its deadline has expired, and is marked so. The reply is None for an unknown job.
 
     Attributes:
         changes: ask for news of each change of its record, too.
@@ -106,7 +106,7 @@ class ReadText(Op[Followed | None]):
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         keys = [names.job(self.job_id), names.stream(self.job_id), names.result(self.job_id)]
         begin = f"({self.cursor}" if self.cursor else "-"
-        return keys, [self.inbox, begin, "watchers" if self.changes else ""]
+        return keys, [self.inbox, begin, "watchers" if self.changes else "", LATE]
 
     def read(self, reply: Any) -> Followed | None:
         if not reply:

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests import tiny
 from tests.adapters import CLASSIFIER, FEATURES, TEXTS, add, add_all, alone, answer, close, load, lora
 from tests.inprocess import Records, Served
 from warmlane.jobs import LoadJob
+from warmlane_workers.catalog import Catalog
 from warmlane_workers.engine import device
 from warmlane_workers.flavor import reading
 from warmlane_workers.lifecycle import JobContext
@@ -92,6 +94,35 @@ def test_another_type_is_another_base(served: Served, checkpoints: dict[str, Pat
     single = load(served, "adapter")
     half = served.engine.load(LoadJob(model="adapter", dtype="bfloat16"), context)
     assert single["base"] != half["base"]
+
+
+def test_adapters_and_their_base_tell_one_kin(served: Served, checkpoints: dict[str, Path]) -> None:
+    """To the registry, whatever their type, so that jobs on them meet; another checkpoint has another."""
+    served.add_directory("bare", checkpoints[FEATURES], FEATURES)
+    served.add_directory("other", checkpoints[CLASSIFIER], CLASSIFIER)
+    names = add_all(served, FEATURES, checkpoints[FEATURES])
+    for name in ("bare", "other", *names):
+        load(served, name)
+    context = JobContext(Records(), "0" * 32, 1)  # type: ignore[arg-type]
+    served.engine.load(LoadJob(model=names[0], dtype="bfloat16"), context)
+    told = [(warm.model.partition("/")[0], warm.kin) for warm in served.engine.warm()]
+    [of_the_base] = {kin for name, kin in told if name != "other"}
+    assert of_the_base
+    assert dict(told)["other"] not in ("", of_the_base)
+
+
+def test_callers_are_told_the_kin_of_an_adapter(served: Served, checkpoints: dict[str, Path]) -> None:
+    """The one that its worker tells; a model that is no adapter goes by its own name only."""
+    served.add_directory("bare", checkpoints[FEATURES], FEATURES)
+    add(served, "adapter", FEATURES, checkpoints[FEATURES], lora())
+    load(served, "adapter")
+    told: list[Any] = []
+    records, store = Records(), served.engine._store
+    records.run = told.append  # type: ignore[assignment, method-assign]
+    catalog = Catalog(records, store, lambda job, context: {})  # type: ignore[arg-type]
+    for name in ("bare", "adapter"):
+        catalog.announce(name, 1, store.read(name, 1))
+    assert [op.info.kin for op in told] == ["", served.engine.warm()[0].kin]
 
 
 def test_a_base_returns_from_host_memory(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from warmlane.client import Job
 from warmlane.dead import Bury, ReadLetter
 from warmlane.errors import CodecError, JobNotFound
 from warmlane.jobs import PredictJob
-from warmlane.keys import PREDICT_QUEUE, Keys
+from warmlane.keys import DEFAULT_POOL, PREDICT_QUEUE, Keys, pool_queue
 from warmlane.message import JobMessage
 from warmlane.ops import Finish
 from warmlane.records import Outcome
@@ -29,13 +30,16 @@ class Lane:
         self.redis = connect(url, retry_s=5)
         self.store = RedisStore(self.redis, Keys(), url)
 
-    def bury(self, text: str = "a secret text", code: str = "poison_job") -> Job:
+    def bury(
+        self, text: str = "a secret text", code: str = "poison_job", pool: str = DEFAULT_POOL, **options: Any
+    ) -> Job:
         """A job that fails, as a worker fails it."""
-        job = self.client.submit(PredictJob(model="m/3", inputs=text))
-        self.redis.sadd(Keys().acks("worker", PREDICT_QUEUE), job.id)
-        assert self.store.run(Bury(job.id, PREDICT_QUEUE, code))
+        job = self.client.submit(PredictJob(model="m/3", inputs=text), pool=pool, **options)
+        queue = pool_queue(PREDICT_QUEUE, pool)
+        self.redis.sadd(Keys().acks("worker", queue), job.id)
+        assert self.store.run(Bury(job.id, queue, code))
         outcome = Outcome(State.FAILED, error={"code": code, "message": "it failed", "details": {}})
-        self.store.run(Finish(job.id, outcome, 60, PREDICT_QUEUE, "worker"))
+        self.store.run(Finish(job.id, outcome, 60, queue, "worker"))
         return job
 
     def message(self, job_id: str) -> JobMessage:
@@ -82,6 +86,23 @@ def test_a_replay_is_a_new_job_and_both_records_say_so(lane: Lane) -> None:
     assert (new.status().state, new.status().replay_of) == (State.QUEUED, old.id)
     assert (old.status().state, old.status().replayed_as) == (State.FAILED, new.id)
     assert lane.client.dead() == []
+
+
+def test_a_replay_goes_to_the_same_workers(lane: Lane) -> None:
+    """What crashed a worker of one pool must not be tried on those of another; and its priority is the same."""
+    old = lane.bury(pool="risky", priority="low", deadline=60)
+    again = lane.client.replay(old.id).status()
+    assert (again.pool, again.priority, again.deadline) == ("risky", "low", None)
+    assert lane.redis.hkeys(Keys().messages("predict.risky")) == [again.id.encode()]
+    assert not lane.redis.exists(Keys().messages(PREDICT_QUEUE))
+
+
+def test_a_replay_goes_to_the_same_workers_when_the_record_has_expired(lane: Lane) -> None:
+    """A letter is kept for longer than a record."""
+    old = lane.bury(pool="risky", priority="low")
+    lane.redis.delete(Keys().job(old.id))
+    again = lane.client.replay(old.id).status()
+    assert (again.pool, again.priority) == ("risky", "normal")
 
 
 def test_what_was_dropped_is_gone(lane: Lane) -> None:

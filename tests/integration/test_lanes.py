@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.pretended import Fleet, pretended, unknown
 from warmlane import Client, Settings, codec
 from warmlane.errors import (
     IdempotencyConflict,
@@ -17,64 +17,23 @@ from warmlane.errors import (
     PoolNotFound,
     QueueFull,
 )
-from warmlane.jobs import PredictJob, SaveJob
-from warmlane.keys import WORKER_TTL_S, Keys, queue_of
-from warmlane.lanes import PATIENCE_S, Rehome, Take
+from warmlane.jobs import LoadJob, PredictJob, SaveJob
+from warmlane.keys import WORKER_TTL_S
+from warmlane.lanes import PATIENCE_S, Take
 from warmlane.message import JobMessage
 from warmlane.ops import Finish, Start
 from warmlane.records import Outcome
-from warmlane.registry import Beat
-from warmlane.results import State, WarmModel, WorkerInfo
+from warmlane.registry import PublishModel
+from warmlane.rescue import Rehome
+from warmlane.results import ModelInfo, State
 from warmlane.routing import Registry
-from warmlane.store import RedisStore, connect
-
-
-class Fleet:
-    """Workers that say that they live and take what comes, and a client that does not remember them."""
-
-    def __init__(self, url: str) -> None:
-        self.settings = Settings(redis_url=url, namespace=f"lanes-{uuid.uuid4().hex[:8]}")
-        self.names = Keys(self.settings.namespace)
-        self.redis: Any = connect(url, retry_s=5)
-        self.store = RedisStore(self.redis, self.names, url)
-        self.client = Client(settings=self.settings)
-        self.infos: dict[str, WorkerInfo] = {}
-
-    def beat(self, name: str, *models: str, state: str = "ready", pool: str = "default", pace_ms: float = 1.0) -> None:
-        warm = tuple(WarmModel(f"{model}/1", "fill-mask", "float32", "cpu", 1, False, 0.0) for model in models)
-        queues = (queue_of("predict", pool), "manage")
-        self.store.run(Beat(WorkerInfo(name, "node", 1, "cpu", state, 64, 0, 100, queues, warm, pool, pace_ms)))
-        self.forget()
-
-    def forget(self) -> None:
-        """The client reads the registry again."""
-        self.client._wire._registry = (-1.0, Registry(()))
-
-    def predict(self, model: str = "m", rows: Any = "row", **options: Any) -> str:
-        return self.client.submit(PredictJob(model=model, inputs=rows), **options).id
-
-    def take(self, worker: str, most: int = 100, pool: str = "default", *, upwards: bool = False) -> list[str]:
-        found = self.store.run(Take(queue_of("predict", pool), worker, most, upwards))
-        return [JobMessage.decode(data or b"").message_id for data in found]
-
-    def finish(self, job_id: str, worker: str) -> None:
-        self.store.run(Finish(job_id, Outcome(State.SUCCEEDED, b""), 60, "predict", worker))
+from warmlane.settings import LONGEST_S
 
 
 @pytest.fixture
 def fleet(url: str) -> Iterator[Fleet]:
-    made = Fleet(url)
-    with made.client:
-        # The store knows no model, so that the client lets every name pass, with workers or without.
-        made.client._wire._model_info = _unknown  # type: ignore[method-assign, assignment]
+    with pretended(url) as made:
         yield made
-    made.redis.close()
-    made.redis.connection_pool.disconnect()
-
-
-def _unknown(text: str) -> Iterator[None]:
-    return None
-    yield
 
 
 # -- where a job goes ------------------------------------------------------------------------------------------------
@@ -116,6 +75,16 @@ def test_cold_models_are_spread(fleet: Fleet) -> None:
     for number in range(6):
         fleet.predict(f"model-{number}")
     assert [len(fleet.take(name)) for name in "abc"] == [2, 2, 2]
+
+
+def test_adapters_of_one_base_have_one_home(fleet: Fleet) -> None:
+    """Six adapters that nobody holds, where six models would be spread: their base is loaded once."""
+    for name in "abc":
+        fleet.beat(name)
+    for number in range(6):
+        fleet.store.run(PublishModel(ModelInfo(f"x{number}", (1,), "fill-mask", None, 1, None, kin="bert@1"), 1))
+    jobs = {fleet.client.submit(LoadJob(model=f"x{number}")).id for number in range(6)}
+    assert [set(ids) for name in "abc" if (ids := fleet.take(name))] == [jobs]
 
 
 def test_a_long_wait_finds_a_second_home(fleet: Fleet) -> None:
@@ -170,9 +139,11 @@ def test_the_lane_of_a_dead_worker_is_emptied(fleet: Fleet) -> None:
     """When a worker was silent for too long, what waits in its lane is for all, in its order."""
     fleet.beat("a", "m")
     jobs = [fleet.predict() for _ in range(3)]
-    assert fleet.store.run(Rehome("predict")) == 0
+    assert fleet.gone("b").lanes == ()
     fleet.redis.zincrby(fleet.names.lanes("predict"), -1000 * (WORKER_TTL_S + 1), "a")
-    assert fleet.store.run(Rehome("predict")) == 3
+    assert fleet.gone("b").lanes == ("a",)
+    assert fleet.store.run(Rehome("predict", "a")) == 3
+    assert fleet.gone("b").lanes == ()
     assert fleet.take("b") == jobs
 
 
@@ -191,11 +162,11 @@ def test_a_worker_that_drains_empties_its_lane_at_once(fleet: Fleet) -> None:
 
 
 def test_the_high_are_taken_first(fleet: Fleet) -> None:
-    """Order of priority, then of arrival, over the worker's own lane and the queue of all."""
+    """Order of priority; of each, the queue of all before the worker's own lane."""
     shared = [fleet.predict(priority=priority) for priority in ("low", "normal", "high")]
     fleet.beat("a", "m")
     own = [fleet.predict(priority=priority) for priority in ("low", "normal", "high")]
-    expected = [own[2], shared[2], own[1], shared[1], own[0], shared[0]]
+    expected = [shared[2], own[2], shared[1], own[1], shared[0], own[0]]
     assert fleet.take("a", 4) + fleet.take("a") == expected
 
 
@@ -267,7 +238,7 @@ def test_one_key_is_one_job(fleet: Fleet) -> None:
     fleet.store.run(Start(first.id, "a"))
     fleet.store.run(Finish(first.id, Outcome(State.SUCCEEDED, _result("answer")), 60, "predict", "a"))
     with Client(settings=fleet.settings) as other:
-        other._wire._model_info = _unknown  # type: ignore[method-assign, assignment]
+        other._wire._model_info = unknown  # type: ignore[method-assign, assignment]
         third = other.submit(PredictJob(model="m", inputs="row"), idempotency_key="order 7")
         assert third.result(timeout=5) == second.result(timeout=5) == "answer"
 
@@ -284,7 +255,7 @@ def test_a_key_of_another_request_is_refused(fleet: Fleet) -> None:
 
 def limited(fleet: Fleet, **limits: int) -> Client:
     client = Client(settings=Settings(redis_url=fleet.settings.redis_url, namespace=fleet.settings.namespace, **limits))
-    client._wire._model_info = _unknown  # type: ignore[method-assign, assignment]
+    client._wire._model_info = unknown  # type: ignore[method-assign, assignment]
     return client
 
 
@@ -325,18 +296,31 @@ def test_a_result_may_live_shorter(fleet: Fleet) -> None:
     assert 0 < fleet.redis.ttl(fleet.names.result(job)) <= 7
 
 
+def test_the_longest_times_are_counted_right(fleet: Fleet) -> None:
+    """Of a job whose deadline and result's time are as long as may be, the result is kept, and its deadline is then."""
+    job = fleet.predict(deadline=LONGEST_S, result_ttl=LONGEST_S)
+    fleet.take("a")
+    assert fleet.store.run(Start(job, "a")).left_s == pytest.approx(LONGEST_S, abs=60)
+    assert fleet.store.run(Finish(job, Outcome(State.SUCCEEDED, _result("x")), 3600, "predict", "a"))
+    assert fleet.client.job(job).result(timeout=5) == "x"
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"deadline": 0},
         {"deadline": float("nan")},
         {"deadline": True},
+        {"deadline": LONGEST_S + 1},
+        {"deadline": 10**400},
         {"priority": "urgent"},
         {"pool": "A 100"},
         {"idempotency_key": ""},
         {"idempotency_key": 7},
+        {"idempotency_key": "half a pair \udce9"},
         {"result_ttl": 0},
         {"result_ttl": 1.5},
+        {"result_ttl": LONGEST_S + 1},
     ],
     ids=str,
 )

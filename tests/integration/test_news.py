@@ -19,7 +19,7 @@ from warmlane import AsyncClient, Client, Settings, State, codec
 from warmlane._slots import Slot
 from warmlane._wire import RECHECK_S
 from warmlane.dead import Bury
-from warmlane.errors import JobNotFound
+from warmlane.errors import JobExpired, JobNotFound
 from warmlane.gateway.app import create_app
 from warmlane.jobs import new_id
 from warmlane.keys import Keys
@@ -143,6 +143,20 @@ def test_a_text_that_goes_on_otherwise_is_told_no_further(client: Client, worker
     worker.succeed(job.id, ["Bad luck"])
     kinds = [event.kind for event in news]
     assert kinds == ["interrupted", "end"]
+
+
+def test_news_of_a_job_that_nobody_takes_up_end_with_its_deadline(client: Client) -> None:
+    """Soon after it, though there is no worker that could say so."""
+    began = time.monotonic()
+    *_, last = client.predict("chat", "hello", deadline=0.05).events()
+    assert (last.kind, last.status.state) == ("end", State.EXPIRED)
+    assert time.monotonic() - began < LIMIT_S
+
+
+def test_a_text_that_nobody_begins_ends_with_its_deadline(client: Client) -> None:
+    """Whoever waits for the first piece hears that it comes too late."""
+    with pytest.raises(JobExpired):
+        next(client.predict("chat", "hello", stream=True, deadline=0.05).stream(timeout=LIMIT_S))
 
 
 def test_a_job_that_nobody_knows_has_no_news(client: Client) -> None:

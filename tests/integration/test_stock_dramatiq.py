@@ -167,7 +167,7 @@ def test_a_job_of_a_stopped_process_has_one_end(lane: Lane) -> None:
         stopped = lane.status(jobs[40]).attempts[0].worker
         held = lane.acks(stopped)
         assert held
-        lane.redis.zincrby(f"{lane.names.broker}:__heartbeats__", -HEARTBEAT_TIMEOUT_MS - 1000, stopped)
+        lane.silence(stopped)
         answers = [lane.result(job) for job in jobs]
         ends = [lane.status(job).finished for job in jobs]
         os.kill(pid, signal.SIGCONT)

@@ -51,6 +51,30 @@ def test_a_base_that_adapters_share_takes_its_room_once() -> None:
     assert found.cold[-1] == ("full", 2)
 
 
+def with_base(name: str, model: str, kin: str) -> WorkerInfo:
+    """A worker that holds one model of a kin."""
+    made = worker(name, model)
+    return dataclasses.replace(made, models=(dataclasses.replace(made.models[0], kin=kin),))
+
+
+def test_an_adapter_goes_where_its_base_is_warm() -> None:
+    """A worker that holds the base, or another adapter of it, is as good as warm; one that holds the adapter itself is
+    better."""
+    workers = [worker("a", "m"), with_base("b", "sibling", "bert@1"), with_base("c", "stranger", "bert@2")]
+    assert Registry(workers).route("predict", "adapter", kin="bert@1").warm == ("b",)
+    assert Registry(workers).route("predict", "m", kin="bert@1").warm == ("a",)
+    assert Registry(workers).route("predict", "other").warm == ()
+
+
+def test_adapters_of_one_base_meet() -> None:
+    """That nobody holds any of them: they have one home, and the same candidates for it; another base has others."""
+    registry = Registry([worker(f"w-{number}") for number in range(10)])
+    found = [registry.route("predict", f"adapter-{number}", kin="bert@1") for number in range(5)]
+    assert len(set(found)) == 1
+    assert registry.route("predict", "adapter-0", kin="bert@2").cold != found[0].cold
+    assert registry.route("predict", "adapter-0", kin="bert@2").model != found[0].model
+
+
 def test_every_client_names_the_same_homes() -> None:
     """The order of candidates is that of a hash, whatever the order of the registry."""
     workers = [worker(f"w-{number}") for number in range(10)]

@@ -9,7 +9,7 @@ import pytest
 
 from warmlane import Settings
 from warmlane.errors import ConfigurationError
-from warmlane.settings import RESULT_TTL_S, number
+from warmlane.settings import LONGEST_S, RESULT_TTL_S, number
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -87,6 +87,13 @@ def test_a_time_that_is_no_positive_number_is_refused(name: str, text: str) -> N
     """Words, zero, negative numbers, infinity and not-a-number are a ConfigurationError that names the variable."""
     with pytest.raises(ConfigurationError, match=name):
         Settings.from_env({name: text})
+
+
+def test_a_result_is_kept_for_ten_years_at_most() -> None:
+    """Redis refuses times that are much longer, when the job is done."""
+    assert Settings.from_env({"WARMLANE_RESULT_TTL": str(LONGEST_S)}).result_ttl_s == LONGEST_S
+    with pytest.raises(ConfigurationError, match="WARMLANE_RESULT_TTL: must be at most"):
+        Settings.from_env({"WARMLANE_RESULT_TTL": "1e18"})
 
 
 def test_a_number_may_be_at_its_minimum() -> None:

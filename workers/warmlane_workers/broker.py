@@ -1,11 +1,12 @@
 """Dramatiq's Redis broker, hardened: what stock settings lose or strand comes back. Knows queues, no jobs.
 
-Dramatiq's own Lua does every change to a queue. What this file adds is a consumer that
+Messages lie where Dramatiq has them; `warmlane.lanes` and `warmlane.rescue` take them and put them back, for a consumer
+that
 - survives a message that does not decode, and moves it to the dead letters;
 - sweeps orphans: ids that the server counts as ours but that we do not hold, because a reply was lost or because our
   last life was killed (the broker's id is stable, so a restarted worker finds what it had taken);
-- takes nobody for dead because the server was away, when nobody's heartbeat was heard;
-- takes from this worker's own lane and by priority;
+- takes over from workers that are not heard any more, and from none because the server was away;
+- takes from this worker's own lane and by priority, and puts back to the front;
 - sleeps on a doorbell instead of polling;
 - stops fetching when the worker drains, while heartbeats go on.
 """
@@ -26,15 +27,17 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import ConnectionClosed, DecodeError
 
 from warmlane.errors import CodecError, ServerUnreachable, WarmlaneError
-from warmlane.lanes import Rehome, Take
+from warmlane.keys import MANAGE_QUEUE
+from warmlane.lanes import Take
 from warmlane.message import JobMessage
+from warmlane.rescue import Acknowledge, Rehome, Requeue, Rollcall
 from warmlane.store import RedisStore
 
 logger = logging.getLogger(__name__)
 
 #: A worker that was silent for so long counts as dead; the others take its messages back.
 HEARTBEAT_TIMEOUT_MS = 15_000
-#: A server that did not answer for so long, in seconds, may have heard no heartbeat of anybody.
+#: A server that no worker of a queue has asked for so long, in seconds, may have heard no heartbeat of anybody.
 SILENCE_S = 5.0
 #: How often a consumer looks for orphans, and for what dead workers have left, in seconds.
 SWEEP_S = 5.0
@@ -67,7 +70,7 @@ class LaneBroker(RedisBroker):
             client=store.client,
             namespace=names.broker,
             middleware=[],
-            heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
+            maintenance_chance=0,
         )
         self.broker_id = broker_id
         self.store = store
@@ -75,7 +78,6 @@ class LaneBroker(RedisBroker):
         self.threads = threads
         self.on_reject: OnReject = lambda queue_name, message_id, error: None
         self.draining = False
-        self._trust_at = 0.0
         self._held: dict[str, set[str]] = {}
         self._bells: dict[str, threading.Event] = {}
 
@@ -85,28 +87,13 @@ class LaneBroker(RedisBroker):
             return NoConsumer(self.bell(queue_name), self)
         return LaneConsumer(self, queue_name, timeout)
 
-    def _should_do_maintenance(self, command: str) -> int:
-        """Whether Dramatiq's Lua looks for dead workers too: at each of its own fetches, so that redelivery is bounded,
-        but not while heartbeats say nothing."""
-        return int(command == "fetch" and time.monotonic() >= self._trust_at)
-
     @contextlib.contextmanager
     def talking(self) -> Iterator[None]:
-        """Around a consumer's commands: a lost connection becomes Dramatiq's own error, on which it begins anew.
-
-        After an outage the heartbeats of all are old. Who is back first must not take over what the others still run,
-        so for one time-out nobody counts as dead. (A command that waited meanwhile carries the time at which it was
-        given, and by that nobody is.)
-        """
-        began = time.monotonic()
+        """Around a consumer's commands: a lost connection becomes Dramatiq's own error, on which it begins anew."""
         try:
             yield
         except (redis.ConnectionError, redis.TimeoutError, ServerUnreachable) as exc:
             raise ConnectionClosed(exc) from exc  # type: ignore[no-untyped-call]
-        finally:
-            now = time.monotonic()
-            if now - began > SILENCE_S:
-                self._trust_at = now + HEARTBEAT_TIMEOUT_MS / 1000
 
     def held(self, queue_name: str) -> set[str]:
         """Ids that consumers of a queue have handed out; survives the consumer when its connection is lost."""
@@ -128,18 +115,20 @@ class LaneBroker(RedisBroker):
 
     def leave_lanes(self) -> None:
         """Let the others have what waits for this worker alone."""
-        for queue_name in self.queues:
+        for queue_name in self.queues - {MANAGE_QUEUE}:
             self.store.run(Rehome(queue_name, self.broker_id))
 
     def give_back(self) -> int:
         """Put everything that this process holds back into its queues at once; returns how many messages."""
-        count = 0
-        for queue_name, held in self._held.items():
-            ids = list(held)
-            if ids:
-                self.do_requeue(queue_name, *ids)
-                count += len(ids)
-        return count
+        return sum(self.requeue(queue_name, tuple(held)) for queue_name, held in self._held.items())
+
+    def requeue(self, queue_name: str, ids: tuple[str, ...]) -> int:
+        """Put messages back into their queue, and say how many this worker had."""
+        return self.store.run(Requeue(queue_name, self.broker_id, ids)) if ids else 0
+
+    def acknowledge(self, queue_name: str, message_id: str) -> None:
+        """Let go of a message that is not to be run."""
+        self.store.run(Acknowledge(queue_name, self.broker_id, message_id))
 
 
 class NoConsumer(Consumer):
@@ -186,7 +175,7 @@ class LaneConsumer(Consumer):
         return None
 
     def ack(self, message: MessageProxy) -> None:
-        self._settle(self.broker.do_ack, message)
+        self._settle(self.broker.acknowledge, message)
 
     def nack(self, message: MessageProxy) -> None:
         self._settle(self.broker.do_nack, message)
@@ -210,19 +199,20 @@ class LaneConsumer(Consumer):
     def _requeue(self, ids: list[str]) -> None:
         if ids:
             with self.broker.talking():
-                self.broker.do_requeue(self.queue_name, *ids)
+                self.broker.requeue(self.queue_name, tuple(ids))
             self._held.difference_update(ids)
 
     def _fetch(self) -> None:
+        store, worker_id = self.broker.store, self.broker.broker_id
         free = self.most - len(self._held)
         if self.broker.draining:
-            self.broker.do_fetch(self.queue_name, 0)  # any command is a heartbeat; this one moves nothing
+            store.run(Take(self.queue_name, worker_id, 0))  # a heartbeat
             return
         if free < self.chunk:
             return  # the rescues go on, and so keep a full worker alive
         self._fetches += 1
         upwards = not self._fetches % _UPWARDS_EVERY
-        for data in self.broker.store.run(Take(self.queue_name, self.broker.broker_id, free, upwards)):
+        for data in store.run(Take(self.queue_name, worker_id, free, upwards)):
             message = self._decode(data)
             if message is not None:
                 self._fetched.append(message)
@@ -238,9 +228,13 @@ class LaneConsumer(Consumer):
         return message if message.queue_name == self.queue_name else None
 
     def _rescue(self) -> None:
-        """Bring back what dead workers had taken, and what waits for them."""
-        self.broker.do_fetch(self.queue_name, 0)
-        self.broker.store.run(Rehome(self.queue_name))
+        """Bring back what waits for dead workers, and before it what they had taken."""
+        store, queue_name = self.broker.store, self.queue_name
+        gone = store.run(Rollcall(queue_name, self.broker.broker_id, HEARTBEAT_TIMEOUT_MS, int(SILENCE_S * 1000)))
+        for worker_id in gone.lanes:
+            store.run(Rehome(queue_name, worker_id))
+        for worker_id in gone.takers:
+            store.run(Requeue(queue_name, worker_id))
         self._rescue_at = time.monotonic() + RESCUE_S
 
     def _sweep(self) -> None:
@@ -252,7 +246,7 @@ class LaneConsumer(Consumer):
         for message_id in sorted(acks - self._held):
             data: Any = client.hget(names.messages(self.queue_name), message_id)
             if data is None:
-                self.broker.do_ack(self.queue_name, message_id)
+                self.broker.acknowledge(self.queue_name, message_id)
             elif self._decode(data) is not None:
                 back.append(message_id)
             else:
@@ -261,7 +255,7 @@ class LaneConsumer(Consumer):
             logger.warning(
                 "%d messages of %s come back", len(back), self.queue_name, extra={"action": "requeue_orphans"}
             )
-            self.broker.do_requeue(self.queue_name, *back)
+            self.broker.requeue(self.queue_name, tuple(back))
         self._sweep_at = time.monotonic() + SWEEP_S
 
     def _reject(self, message_id: str, data: bytes) -> None:

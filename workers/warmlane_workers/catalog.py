@@ -16,6 +16,7 @@ from warmlane.model import ModelRef
 from warmlane.registry import PublishAlias, PublishModel, ReadModels, RetractModel
 from warmlane.results import ModelInfo
 from warmlane.store import RedisStore
+from warmlane_workers.flavor.sharing import kin
 from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import ModelStore
@@ -86,7 +87,15 @@ class Catalog:
             self._tell_aliases(name, told.get(name, set()))
 
     def _publish(self, name: str, version: int, artifact: Artifact) -> None:
-        info = ModelInfo(name, (version,), artifact.task, artifact.dtype, artifact.size_bytes, artifact.signature)
+        info = ModelInfo(
+            name,
+            (version,),
+            artifact.task,
+            artifact.dtype,
+            artifact.size_bytes,
+            artifact.signature,
+            kin=kin(artifact) if artifact.has_adapter else "",
+        )
         self._store.run(PublishModel(info, version))
 
     def _retract(self, known: ModelInfo) -> list[int]:

@@ -6,13 +6,13 @@ Options are no part of a job: they do not change its answer, and the worker that
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import TypedDict
 
 from warmlane.errors import InvalidInput
 from warmlane.jobs.base import check_choice, check_name
 from warmlane.keys import DEFAULT_POOL
+from warmlane.settings import LONGEST_S
 
 #: First what is taken first.
 PRIORITIES = ("high", "normal", "low")
@@ -57,13 +57,13 @@ class Options:
         check_choice("priority", self.priority, PRIORITIES)
         check_name(self.pool, "pool")
         if self.deadline is not None and not _positive(self.deadline):
-            raise InvalidInput("deadline: seconds from now, a number above 0", field="deadline")
-        if self.result_ttl is not None and (type(self.result_ttl) is not int or self.result_ttl < 1):
-            raise InvalidInput("result_ttl: seconds, a whole number from 1", field="result_ttl")
-        key = self.idempotency_key
-        if key is not None and not (isinstance(key, str) and 0 < len(key) <= _MOST_KEY_CHARACTERS):
+            raise InvalidInput(f"deadline: seconds from now, a number above 0 and up to {LONGEST_S}", field="deadline")
+        if self.result_ttl is not None and not (type(self.result_ttl) is int and 1 <= self.result_ttl <= LONGEST_S):
+            raise InvalidInput(f"result_ttl: seconds, a whole number from 1 to {LONGEST_S}", field="result_ttl")
+        if self.idempotency_key is not None and not _is_key(self.idempotency_key):
             raise InvalidInput(
-                f"idempotency_key: a str of 1 to {_MOST_KEY_CHARACTERS} characters", field="idempotency_key"
+                f"idempotency_key: a str of 1 to {_MOST_KEY_CHARACTERS} characters, no lone surrogates among them",
+                field="idempotency_key",
             )
 
     def job_id(self) -> str | None:
@@ -74,7 +74,13 @@ class Options:
 
 
 def _positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= LONGEST_S
+
+
+def _is_key(value: object) -> bool:
+    if not isinstance(value, str) or not 0 < len(value) <= _MOST_KEY_CHARACTERS:
+        return False
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 #: Of a request that names none.

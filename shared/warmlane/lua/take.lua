@@ -1,7 +1,7 @@
 -- A worker takes messages, from the first list that has some.
 -- KEYS acknowledgements, queue messages, heartbeats, list, ...  ARGV most messages, broker id.
 -- Returns the messages; false for one whose body is lost.
--- For each list, what Dramatiq's own `fetch` command does.
+-- For each list, what Dramatiq's own `fetch` command does. To take none is to say that one lives.
 local time = redis.call('TIME')
 redis.call('ZADD', KEYS[3], string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)), ARGV[2])
 local room, taken = tonumber(ARGV[1]), {}

@@ -7,6 +7,7 @@ from typing import Any
 from warmlane.results import WarmModel
 from warmlane_workers.engine.entry import Entry
 from warmlane_workers.engine.loaded import Key, Loaded
+from warmlane_workers.flavor.sharing import kin
 
 
 def warm(entry: Entry[Key, Loaded], device: str, idle_s: float) -> WarmModel:
@@ -22,6 +23,7 @@ def warm(entry: Entry[Key, Loaded], device: str, idle_s: float) -> WarmModel:
         idle_s=round(idle_s, 1),
         base="" if below is None else str(below.key),
         base_bytes=0 if below is None else below.bytes,
+        kin=kin(entry.value.artifact),
     )
 
 

@@ -82,16 +82,35 @@ def identity(stored: Stored) -> BaseIdentity:
     )
 
 
+def kin(artifact: Artifact) -> str:
+    """What is the same for a model and its adapters, which may share its weights; "" where nobody knows.
+
+    Less than their identity: it is for choosing a worker, so it asks no file, and the type does not count.
+    """
+    source = _recorded(artifact) or ((artifact.base_path,) if artifact.base_path else ())
+    if not (artifact.model_type and any(source)):
+        return ""
+    return f"{artifact.model_type}@{xxhash.xxh3_64_hexdigest(repr(source).encode())}"
+
+
 def _source(artifact: Artifact, place: Path) -> tuple[Hashable, ...]:
+    recorded = _recorded(artifact)
+    if recorded:  # checked at this load
+        return recorded
+    stats = [(path.name, path.stat()) for path in sorted(place.glob("*.safetensors"))]
+    return str(place.resolve()), *((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+def _recorded(artifact: Artifact) -> tuple[Hashable, ...]:
+    """Where weights come from, as far as the artifact says it: hashes of their files, or the hub's name and commit."""
     known = artifact.own.get("files" if artifact.has_weights else "base_files")
-    if known is not None:  # checked at this load
+    if known is not None:
         inside = f"{MODEL_DIR}/" if artifact.has_weights else ""
         named = {name.removeprefix(inside): digest for name, (_, digest, _) in known.items() if name.startswith(inside)}
         return tuple(sorted(named.items()))
     if not artifact.has_weights and artifact.base_path is None:
         return artifact.source_name, artifact.source_revision
-    stats = [(path.name, path.stat()) for path in sorted(place.glob("*.safetensors"))]
-    return str(place.resolve()), *((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+    return ()
 
 
 def obstacle(stored: Stored) -> str | None:
