@@ -74,8 +74,11 @@ class Continuous:
     def stop(self, timeout_s: float) -> None:
         """End all batches, with what is in them, if that is in time."""
         self._wanted = False
-        for batch in list(self._running):
-            batch.close(timeout_s)
+        running = list(self._running)
+        for batch in running:
+            batch.close()
+        for batch in running:
+            batch.wait(timeout_s)
 
     def _submit(
         self, entry: Entry[Key, Loaded], task: GeneratingTask, plan: Plan, static: Submit, rows: list[Row]
@@ -153,6 +156,7 @@ class Continuous:
             steady.check(batch, task.model, vocabulary, sampled=sampled)
         except steady.Unsteady as exc:
             batch.close()
+            batch.wait()
             raise (batch.broken or exc) from exc
         loaded.steady.add(sampled)
         logger.info("%s generates in a running batch", loaded.name, extra={"action": "running", "model": loaded.name})
@@ -194,12 +198,10 @@ def _seat(row: Row, task: GeneratingTask, plan: Plan, static: Submit) -> Seat | 
 
 
 def _fit(model: Any) -> bool:
-    """Whether transformers can generate with a model so. Other attention than this would be exchanged for another kind
-    in the model itself, which the device threads use as well."""
+    """Whether a model is one that transformers can generate with so, by its class and its sizes."""
     config = model.config.get_text_config()
-    sized = all(isinstance(getattr(config, name, None), int) for name in ("hidden_size", "num_hidden_layers"))
-    plain = isinstance(model, PreTrainedModel) and model.config._attn_implementation == "sdpa"
-    return plain and sized and isinstance(getattr(config, "num_attention_heads", None), int)
+    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads")
+    return isinstance(model, PreTrainedModel) and all(isinstance(getattr(config, name, None), int) for name in sizes)
 
 
 def _token_bytes(model: Any) -> int:

@@ -160,8 +160,11 @@ class Loader:
 
 def _still(loaded: Loaded) -> None:
     """End what generates with a model by itself."""
-    while loaded.running:
-        loaded.running.popitem()[1].close()
+    for batch in loaded.running.values():
+        batch.close()
+    for batch in loaded.running.values():
+        batch.wait()
+    loaded.running.clear()
 
 
 def _telling(context: JobContext, room: Room) -> Room:

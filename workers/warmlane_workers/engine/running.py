@@ -6,6 +6,7 @@ listen, and ends both when nobody has come for a while. What fails in there fail
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 import time
@@ -86,7 +87,7 @@ class RunningBatch:
         self._over = False  # nobody can join any more
         self._closing = False
         self._quiet_since = self._slice_began = time.monotonic()
-        self._manager = model.init_continuous_batching(
+        self._manager = twin(model).init_continuous_batching(
             _generation(sampled),
             ContinuousBatchingConfig(
                 page_size=PAGE,
@@ -95,7 +96,7 @@ class RunningBatch:
                 max_requests_per_batch=MOST_ROWS,
                 per_request_processors=sampled,
                 allow_block_sharing=False,  # whose prompt came before must not show in how long another one takes
-                auto_switch_to_flash=False,  # the model is the device thread's, too
+                auto_switch_to_flash=False,  # which rounds otherwise than the device threads' forwards
                 use_async_batching=False,
                 use_cuda_graph=False,
             ),
@@ -122,9 +123,12 @@ class RunningBatch:
         seat.future.add_done_callback(lambda future: self._given_up(seat, future))
         return True
 
-    def close(self, timeout_s: float = _END_S) -> None:
-        """End it, with the answers that are still wanted; what it took of the device's memory is free afterwards."""
+    def close(self) -> None:
+        """Let nobody join any more, and end with those who are in."""
         self._closing = True
+
+    def wait(self, timeout_s: float = _END_S) -> None:
+        """Wait for the end; what the batch took of the device's memory is free then."""
         self._thread.join(timeout_s)
 
     def _let_in(self) -> None:
@@ -216,6 +220,13 @@ class RunningBatch:
             took, self._slice_began = now - self._slice_began, now
         all_tokens = len(seat.request.ids) + tokens
         self._on_slice(Batch(self._name, rows, all_tokens, all_tokens, max(0.0, began - seat.came), took))
+
+
+def twin(model: Any) -> Any:
+    """A model of its own over the same weights. A step sets the model's configuration while it runs, and where another
+    forward does so at the same time, what it sets stays: the model would no longer hide what comes after a token."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
 
 def _stopped(seat: Seat, tokens: list[int]) -> bool:
