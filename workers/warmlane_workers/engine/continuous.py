@@ -119,9 +119,10 @@ class Continuous:
             if sampled not in loaded.steady:
                 self._check(batch, loaded, task, sampled=sampled)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the batcher answers
-            self._give_up(loaded, exc)
+            self._give_up(entry, exc)
             return None
         loaded.running[sampled] = batch
+        self._observer.began_running(entry.key.name, steady=True)
         return batch
 
     def _begun(self, entry: Entry[Key, Loaded], extent: Extent, size: int, *, sampled: bool) -> RunningBatch:
@@ -129,7 +130,7 @@ class Continuous:
             self._cache.shrink(entry, size)
             self._running.remove(batch)
             if batch.broken is not None:
-                self._give_up(entry.value, batch.broken)
+                self._give_up(entry, batch.broken)
 
         loaded = entry.value
         try:
@@ -159,18 +160,20 @@ class Continuous:
             batch.wait()
             raise (batch.broken or exc) from exc
         loaded.steady.add(sampled)
-        logger.info("%s generates in a running batch", loaded.name, extra={"action": "running", "model": loaded.name})
+        logger.info("%s generates in running batches", loaded.name, extra={"action": "running", "model": loaded.name})
 
-    def _give_up(self, loaded: Loaded, error: Exception) -> None:
+    def _give_up(self, entry: Entry[Key, Loaded], error: Exception) -> None:
         """After an error the batcher answers; where memory was full it may be tried again."""
+        loaded, name = entry.value, entry.key.name
         if is_exhausted(error) or loaded.unsteady:
             return
         loaded.unsteady = True
+        self._observer.began_running(name, steady=False)
         logger.warning(
             "%s generates in static batches: %s",
             loaded.name,
             error if isinstance(error, steady.Unsteady) else type(error).__name__,
-            extra={"action": "unsteady", "model": loaded.name},
+            extra={"action": "unsteady", "model": name},
         )
 
     def _extent(self, task: GeneratingTask) -> Extent | None:

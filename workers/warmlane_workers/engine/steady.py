@@ -50,7 +50,7 @@ def check(batch: RunningBatch, model: Any, vocabulary: int, *, sampled: bool) ->
     _answer(second, lost)  # it leaves, and the third comes beside the first
     _join(batch, third, requests[2], lost)
     for row, request in zip(rows, requests, strict=True):
-        if not _likeliest(model, request.ids, _answer(row, lost)):
+        if not likeliest(model, request.ids, _answer(row, lost)):
             raise Unsteady("it gives other tokens than the model alone")
 
 
@@ -78,7 +78,7 @@ def _ids(length: int, vocabulary: int) -> list[int]:
 
 
 @torch.inference_mode()
-def _likeliest(model: Any, ids: list[int], tokens: list[int]) -> bool:
+def likeliest(model: Any, ids: list[int], tokens: list[int]) -> bool:
     """Whether each token of an answer is, but for rounding, the likeliest after those before it."""
     whole = torch.tensor([ids + tokens[:-1]], device=model.device)  # (1, prompt + answer but its last)
     logits = model(input_ids=whole).logits[0, len(ids) - 1 :].float().cpu()  # (answer, vocabulary)
