@@ -35,10 +35,8 @@ _WATCH_S = 0.1
 #: How long its end may take: the token that is being generated, in seconds.
 _END_S = 60.0
 
-# It would write to standard error by itself, and quote tokens of prompts in its warnings.
-_theirs.handlers.clear()
-_theirs.propagate = True
-_theirs.setLevel(logging.ERROR)
+# It writes to standard error by itself, and quotes prompts; what there is to say of a failure is said here.
+_theirs.setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +163,10 @@ class RunningBatch:
                     self._hear(heard)
                 elif not self._manager.is_running():
                     raise self._manager.background_thread_status.fatal_error or RuntimeError("it has ended")
-        except Exception as exc:  # noqa: BLE001 - of whatever broke it, its rows know nothing
+        except Exception as exc:
             self.broken = exc
             extra = {"action": "running_broken", "model": self._name}
-            logger.warning("%s: a running batch broke: %s", self._name, type(exc).__name__, extra=extra)
+            logger.warning("%s: a running batch broke: %s", self._name, type(exc).__name__, extra=extra, exc_info=exc)
         with self._lock:
             self._over = True
             left = self._seats.clear()
