@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 
 #: What keys and values of one running batch may take of the cache's budget.
 _SHARE = 1 / 8
-#: Tokens of a batch together, in widths of the model: each row's attention looks over all of them, and beyond this that
-#: takes longer than the model's weights do.
+#: Tokens of a batch together, in widths of the model. The attention of each row goes over the keys of all, and hides
+#: those of others: at about six widths that takes as long as the model's weights do.
 _WIDTHS = 8
 #: It is so many at least, in tokens.
 _LEAST = 4096
