@@ -17,7 +17,7 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 FROM python:${PYTHON}-slim AS base
 # Owned by the user that runs: a new named volume takes over the directory's owner.
 RUN useradd --uid 10001 --create-home warmlane \
-    && install --directory --owner=warmlane --group=warmlane /var/lib/warmlane
+    && install --directory --owner=warmlane --group=warmlane /var/lib/warmlane-blobs /var/lib/warmlane
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 # The default of WARMLANE_SOURCE_ROOTS: mount here what a save may read.

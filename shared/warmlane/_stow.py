@@ -49,7 +49,11 @@ def _room_after(value: Any, room: int) -> int:
     return room
 
 
-def discard(blobs: Blobs | None, job: Job | StoredJob) -> Generator[Work, Any, None]:
-    """Remove the blob of a job that will not run."""
-    if isinstance(job, StoredJob) and blobs is not None:
+def discard(blobs: Blobs | None, job: Job | StoredJob, unless: str = "") -> Generator[Work, Any, None]:
+    """Remove the blob of a job that will not run.
+
+    Args:
+        unless: the name of a blob that is needed.
+    """
+    if isinstance(job, StoredJob) and blobs is not None and job.ref.name != unless:
         yield Work(partial(blobs.remove, job.ref))

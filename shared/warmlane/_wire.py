@@ -121,8 +121,9 @@ class Wire:
         except (QueueFull, IdempotencyConflict):
             yield from discard(self.blobs, sent)
             raise
-        if not accepted:  # it was there, and whoever enqueued it is told of its end
+        if not accepted.new:  # it was there, and whoever enqueued it is told of its end
             slot.told = False
+            yield from discard(self.blobs, sent, unless=accepted.blob)
 
     def _live_workers(self) -> Flow[Registry]:
         until, registry = self._registry

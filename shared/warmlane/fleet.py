@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from warmlane.keys import LIST_OF_PRIORITY, Keys
+from warmlane.keys import Keys
 from warmlane.ops import Op
 from warmlane.results import WorkerInfo
 
@@ -20,7 +20,7 @@ class QueueInfo:
     Attributes:
         waiting: jobs that no worker has taken.
         taken: jobs that workers have and have not ended.
-        bytes: of the messages of both.
+        bytes: of the messages of both, and of their payloads in the blob store.
         oldest_s: how long ago the first of those that wait was accepted; 0 where none waits.
     """
 
@@ -36,7 +36,7 @@ class FleetInfo:
     """A fleet.
 
     Attributes:
-        queues: those that every fleet has, and those of the live workers' pools.
+        queues: those that every fleet has, those of the live workers' pools, and any other in which jobs are.
         dead: the number of dead letters.
     """
 
@@ -47,21 +47,18 @@ class FleetInfo:
 
 @dataclass(frozen=True, slots=True)
 class ReadQueues(Op[tuple[tuple[QueueInfo, ...], int]]):
-    """How much waits in some queues; and the number of dead letters."""
+    """How much waits in some queues, and in all others in which jobs are; and the number of dead letters."""
 
     script = "queues"
     queue_names: tuple[str, ...]
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
-        keys = [names.dead]
-        for queue in self.queue_names:
-            keys += [names.queue(queue), names.messages(queue), names.lanes(queue), names.bytes(queue)]
-        return keys, [names.job(""), *LIST_OF_PRIORITY.values()]
+        return [names.dead, names.queues], [names.job(""), names.queue(""), names.lanes(""), *self.queue_names]
 
     def read(self, reply: Any) -> tuple[tuple[QueueInfo, ...], int]:
         dead, found = reply
         queues = [
-            QueueInfo(name, int(waiting), int(taken), int(size), int(oldest) / 1000)
-            for name, (waiting, taken, size, oldest) in zip(self.queue_names, found, strict=True)
+            QueueInfo(name.decode(), int(waiting), int(taken), int(size), int(oldest) / 1000)
+            for name, waiting, taken, size, oldest in found
         ]
-        return tuple(queues), int(dead)
+        return tuple(sorted(queues, key=lambda queue: queue.name)), int(dead)

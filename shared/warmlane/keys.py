@@ -7,6 +7,7 @@
 | `<ns>:stream:<id>`  | stream       | predict jobs, finish    | those who follow a job  | result TTL |
 | `<ns>:models`       | hash         | manage jobs, a worker's start | client              | for ever (from the store) |
 | `<ns>:workers`      | sorted set   | heartbeat               | client, unload          | pruned by readers' clock |
+| `<ns>:queues`       | set          | submit                  | operators               | pruned by readers |
 | `<ns>:lanes:<queue>` | sorted set  | heartbeat, rehome       | submit, rollcall        | pruned by rehome |
 | `<ns>:heard:<queue>` | sorted set  | take, rollcall          | rollcall                | pruned by requeue |
 | `<ns>:watch:<queue>` | string      | rollcall                | rollcall                | a silence of the server |
@@ -121,6 +122,11 @@ class Keys:
     @property
     def models(self) -> str:
         return f"{self.namespace}:models"
+
+    @property
+    def queues(self) -> str:
+        """The queues in which jobs are, or have been."""
+        return f"{self.namespace}:queues"
 
     @property
     def workers(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from warmlane import codec
 from warmlane.blobs import StoredJob
@@ -26,14 +26,26 @@ PATIENCE_S = 2.0
 _LANE_TTL_MS = int(WORKER_TTL_S * 1000)
 
 
+class Accepted(NamedTuple):
+    """That a queue has a job.
+
+    Attributes:
+        new: False where it had it before, by a call whose reply was lost or by a request of the same idempotency key.
+        blob: the name of the blob in which that one's payload is; "" where it is in none.
+    """
+
+    new: bool
+    blob: str = ""
+
+
 @dataclass(frozen=True, slots=True)
-class Submit(Op[bool]):
-    """Accept a job. The reply is False when the id is known already.
+class Submit(Op[Accepted]):
+    """Accept a job.
 
     Attributes:
         route: the workers that may get it into their lanes; without any it goes to all of its queue.
         most_jobs: refuse it where so many jobs wait and run.
-        most_bytes: refuse it where their messages have so many bytes.
+        most_bytes: refuse it where their messages, and their payloads in the blob store, have so many bytes.
         traceparent: the span that it is enqueued in, see `warmlane.tracing`.
 
     Raises:
@@ -61,6 +73,7 @@ class Submit(Op[bool]):
                 names.home(queue, route.model),
                 names.bytes(queue),
                 names.paces,
+                names.queues,
             ],
             [
                 message.options["redis_message_id"],
@@ -78,6 +91,8 @@ class Submit(Op[bool]):
                 f".{queue}",
                 names.homes(queue, ""),
                 names.bell(queue),
+                job.ref.size if isinstance(job, StoredJob) else 0,
+                queue,
                 len(route.warm),
                 *route.warm,
                 len(route.cold),
@@ -90,6 +105,8 @@ class Submit(Op[bool]):
         """What the job's record says from the beginning: fields and values."""
         options = self.options
         said: list[Any] = ["kind", job.kind, "model", job.subject, "inboxes", self.inbox, "priority", options.priority]
+        if isinstance(job, StoredJob):
+            said += ["payload", job.ref.size, "blob", job.ref.name]
         if getattr(job, "stream", False):
             said += ["stream", "1"]
         if self.traceparent:
@@ -100,7 +117,7 @@ class Submit(Op[bool]):
             said += ["ttl", options.result_ttl]
         return said
 
-    def read(self, reply: Any) -> bool:
+    def read(self, reply: Any) -> Accepted:
         verdict = int(reply[0])
         if verdict == -1:
             raise IdempotencyConflict(
@@ -115,7 +132,7 @@ class Submit(Op[bool]):
                 jobs=jobs,
                 bytes=size,
             )
-        return bool(verdict)
+        return Accepted(True) if verdict else Accepted(False, reply[1].decode())
 
 
 @dataclass(frozen=True, slots=True)

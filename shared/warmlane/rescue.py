@@ -97,7 +97,8 @@ class Acknowledge(Op[bool]):
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         queue = self.queue_name
-        return [names.acks(self.worker_id, queue), names.messages(queue), names.bytes(queue)], [self.message_id]
+        kept = [names.messages(queue), names.bytes(queue), names.job(self.message_id)]
+        return [names.acks(self.worker_id, queue), *kept], [self.message_id]
 
     def read(self, reply: Any) -> bool:
         return bool(reply)

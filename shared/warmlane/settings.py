@@ -17,7 +17,7 @@ RESULT_TTL_S = 24 * 3600
 #: The longest time that Redis is asked to keep or to count, ten years in seconds: it refuses some that are longer, and
 #: miscounts others.
 LONGEST_S = 10 * 365 * 24 * 3600
-#: How many jobs may wait and run in one queue, and of how many bytes together.
+#: How many jobs may wait and run in one queue, and of how many bytes together, wherever their payloads are.
 QUEUE_JOBS = 100_000
 QUEUE_BYTES = 2**30
 #: A payload or result up to this size travels through Redis where there is a blob store, in bytes.
@@ -41,7 +41,8 @@ class Settings:
         connect_timeout_s: how long a call tries to reach the server before `ServerUnreachable`
             (`WARMLANE_CONNECT_TIMEOUT`).
         queue_jobs: a job is refused with `QueueFull` where so many wait and run in its queue (`WARMLANE_QUEUE_JOBS`).
-        queue_bytes: the same for the bytes of their messages (`WARMLANE_QUEUE_BYTES`).
+        queue_bytes: the same for the bytes of their messages and of their payloads in the blob store
+            (`WARMLANE_QUEUE_BYTES`).
         blobs: where large payloads and results lie: a directory, or a URL that fsspec reads; clients and workers have
             the same (`WARMLANE_BLOBS`; with the embedded server `blobs` below home, else none).
         inline_bytes: what is larger goes there (`WARMLANE_INLINE_BYTES`).

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from importlib import resources
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -19,7 +19,8 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
-from warmlane.errors import ConfigurationError, InternalError, ServerUnreachable
+from warmlane.combining import Combiner
+from warmlane.errors import ConfigurationError, InternalError, ServerUnreachable, WarmlaneError
 from warmlane.keys import Keys
 from warmlane.ops import Op
 
@@ -217,10 +218,60 @@ class RedisStore:
         Raises:
             ServerUnreachable: the server did not answer within the client's retries.
         """
-        keys, args = op.arguments(self.names)
         with translated(self.url):
-            reply = self._scripts[op.script](keys=keys, args=args)
+            try:
+                reply = self.client.execute_command(*self._command(op))  # type: ignore[no-untyped-call]
+            except redis.exceptions.NoScriptError:
+                reply = self._taught(op)
         return op.read(reply)
+
+    def run_all(self, ops: Sequence[Op[Any]]) -> list[Any]:
+        """Run operations one after the other, in one round trip; an error stands in the place of its operation.
+
+        Raises:
+            ServerUnreachable: the server did not answer within the client's retries. Of some it may have run.
+        """
+        if len(ops) == 1:
+            return [self.run(ops[0])]
+        pipeline = self.client.pipeline(transaction=False)
+        for op in ops:
+            pipeline.execute_command(*self._command(op))  # type: ignore[no-untyped-call]
+        with translated(self.url):
+            replies = pipeline.execute(raise_on_error=False)
+        return [self._read(op, reply) for op, reply in zip(ops, replies, strict=True)]
+
+    def _command(self, op: Op[Any]) -> tuple[Any, ...]:
+        # `Script` around this costs as much as the command itself.
+        keys, args = op.arguments(self.names)
+        return "EVALSHA", self._scripts[op.script].sha, len(keys), *keys, *args
+
+    def _taught(self, op: Op[Any]) -> Any:
+        """The reply to an operation whose script the server does not know, or has forgotten."""
+        keys, args = op.arguments(self.names)
+        return self._scripts[op.script](keys=keys, args=args)
+
+    def _read(self, op: Op[R], reply: Any) -> R | WarmlaneError:
+        try:
+            with translated(self.url):
+                if isinstance(reply, redis.exceptions.NoScriptError):  # so it has not run
+                    reply = self._taught(op)
+                elif isinstance(reply, redis.RedisError):
+                    raise reply
+            return op.read(reply)
+        except WarmlaneError as exc:
+            return exc
+
+
+class GroupedStore:
+    """Runs operations of many threads, each as `RedisStore.run` does; those that meet share a round trip."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self._combiner: Combiner[Op[Any], Any] = Combiner(store.run_all)
+
+    def run(self, op: Op[R]) -> R:
+        """As `RedisStore.run`."""
+        reply: R = self._combiner.run(op)
+        return reply
 
 
 class AsyncRedisStore:

@@ -27,6 +27,8 @@ from warmlane.errors import (
 from warmlane.jobs import PredictJob
 from warmlane.keys import PREDICT_QUEUE, Keys
 from warmlane.message import JobMessage
+from warmlane.rescue import Acknowledge
+from warmlane.results import State
 from warmlane.store import RedisStore, connect
 from warmlane_workers import sweeper
 from warmlane_workers.lifecycle import JobContext, Lifecycle
@@ -185,7 +187,41 @@ def test_a_refused_job_leaves_no_blob(lane: Lane) -> None:
         lane.client.submit(PredictJob(model="m", inputs=LARGE + "!"), idempotency_key="key")
     assert len(lane.blobs()) == 1
     assert lane.client.submit(PredictJob(model="m", inputs=LARGE), idempotency_key="key").id == first.id
+    assert len(lane.blobs()) == 1
     full.close()
+
+
+def test_a_retry_of_a_call_whose_reply_was_lost_keeps_the_blob(lane: Lane) -> None:
+    """The queue knows the job already, and it is the payload that was just written which it needs."""
+    run = lane.client._transport.run
+
+    def twice(op: Any) -> Any:
+        run(op)
+        return run(op)
+
+    lane.client._transport.run = twice  # type: ignore[method-assign]
+    job = lane.submit(LARGE)
+    lane.client._transport.run = run  # type: ignore[method-assign]
+    lane.work(job)
+    assert job.result(timeout=1) == LARGE
+
+
+@pytest.mark.parametrize("cancelled", [False, True], ids=["done", "cancelled"])
+def test_a_payload_beside_the_queue_counts_as_well(lane: Lane, *, cancelled: bool) -> None:
+    """Towards the limit on bytes, and in what is told of the queue, until its job has ended, however that was."""
+    with Client(settings=replace(lane.settings, queue_bytes=2 * len(LARGE))) as full:
+        first, other = full.predict("m", LARGE), full.predict("m", "small")
+        assert full.fleet().queues[1].bytes > len(LARGE)
+        with pytest.raises(QueueFull):
+            full.predict("m", LARGE)
+        if cancelled:
+            first.cancel()
+        lane.work(first)
+        if cancelled:
+            lane.store.run(Acknowledge(PREDICT_QUEUE, "worker", first.id))
+        assert full.fleet().queues[1].bytes < 1000
+        full.predict("m", LARGE)
+        assert other.status().state is State.QUEUED
 
 
 @pytest.mark.parametrize(

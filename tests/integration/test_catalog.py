@@ -15,7 +15,7 @@ from warmlane.jobs import AliasJob, DeleteJob, SaveJob, UnloadJob
 from warmlane.keys import Keys
 from warmlane.model import ModelRef
 from warmlane.registry import PublishAlias, PublishModel, ReadModel, ReadModels
-from warmlane.results import ModelInfo
+from warmlane.results import ModelInfo, State
 from warmlane.store import RedisStore, connect
 from warmlane_workers.catalog import Catalog
 from warmlane_workers.lifecycle import JobContext
@@ -47,7 +47,7 @@ def store(tmp_path: Path) -> ModelStore:
 class Context(JobContext):
     """A job that reports to nobody."""
 
-    def report(self, fraction: float, phase: str) -> None:
+    def report(self, fraction: float, phase: str, state: State = State.RUNNING) -> None:
         pass
 
 

@@ -291,8 +291,8 @@ def test_a_job_ends_once(client: Client, worker: Worker) -> None:
 def test_the_same_submission_twice_is_one_job(worker: Worker) -> None:
     """A retry of a call whose reply was lost enqueues nothing more."""
     message = JobMessage.of(LoadJob(model="m"), new_id())
-    assert worker.run(Submit(message))
-    assert not worker.run(Submit(message))
+    assert worker.run(Submit(message)).new
+    assert not worker.run(Submit(message)).new
     assert worker.store.client.llen(worker.store.names.queue(PREDICT_QUEUE)) == 1
 
 

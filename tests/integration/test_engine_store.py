@@ -32,7 +32,7 @@ class Context(JobContext):
         self.attempt = 1
         self._while_loading = while_loading
 
-    def report(self, fraction: float, phase: str) -> None:
+    def report(self, fraction: float, phase: str, state: State = State.RUNNING) -> None:
         pass
 
     def tell(self, state: State, phase: str, fraction: float = 0.0) -> None:

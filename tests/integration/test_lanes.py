@@ -284,6 +284,14 @@ def test_bytes_are_limited_as_well(fleet: Fleet) -> None:
         client.submit(PredictJob(model="m", inputs="x" * 3000))
 
 
+def test_an_empty_queue_takes_a_job_of_any_size(fleet: Fleet) -> None:
+    """One that is larger than the limit by itself waits for nobody; beside others it is refused."""
+    with limited(fleet, queue_bytes=5000) as client:
+        client.submit(PredictJob(model="m", inputs="x" * 6000))
+        with pytest.raises(QueueFull):
+            client.submit(PredictJob(model="m", inputs="x"))
+
+
 # -- results and options ---------------------------------------------------------------------------------------------
 
 
@@ -294,6 +302,13 @@ def test_a_result_may_live_shorter(fleet: Fleet) -> None:
     fleet.store.run(Start(job, "a"))
     fleet.store.run(Finish(job, Outcome(State.SUCCEEDED, _result("x")), 3600, "predict", "a"))
     assert 0 < fleet.redis.ttl(fleet.names.result(job)) <= 7
+
+
+def test_the_record_of_a_cancelled_job_lives_as_its_result_would_have(fleet: Fleet) -> None:
+    """Twice as long, as the record of any job that has ended; the job's own time wins over the client's."""
+    job = fleet.predict(result_ttl=7)
+    fleet.client.job(job).cancel()
+    assert 7 < fleet.redis.ttl(fleet.names.job(job)) <= 14
 
 
 def test_the_longest_times_are_counted_right(fleet: Fleet) -> None:

@@ -16,9 +16,16 @@ import torch
 
 from tests import tiny
 from tests.inprocess import Records
-from warmlane.errors import ArtifactError, CacheFull, ConfigurationError, OutOfMemory
+from warmlane.errors import (
+    ArtifactError,
+    CacheFull,
+    ConfigurationError,
+    JobCancelled,
+    JobExpired,
+    OutOfMemory,
+)
 from warmlane.jobs import LoadJob, PredictJob
-from warmlane_workers.engine import device
+from warmlane_workers.engine import device, patience
 from warmlane_workers.engine.engine import Engine
 from warmlane_workers.engine.parking import ParkedWeights, can_park
 from warmlane_workers.flavor import reading
@@ -89,6 +96,41 @@ def ask(engine: Engine, model: str) -> Any:
 
 def warm(engine: Engine) -> list[str]:
     return sorted(model.model for model in engine.warm())
+
+
+# -- who waits -------------------------------------------------------------------------------------------------------
+
+
+def cancelled() -> JobContext:
+    """A job that hears, when it asks, that it was cancelled."""
+    return JobContext(Records(cancel_at=0), "0" * 32, 1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["cancelled", "late"])
+def test_a_job_that_waits_for_room_hears_that_it_is_over(serve: Serve, late: bool, size: int) -> None:
+    """A load that is cancelled or late while a busy model takes the room ends long before that is idle."""
+    engine = serve(size)
+    load(engine, "a")
+    (entry,) = engine.cache.entries()
+    over = JobContext(Records(), "0" * 32, 1, left_s=0.01) if late else cancelled()  # type: ignore[arg-type]
+    with (
+        engine.cache.lease(entry.key, lambda room: pytest.fail("it is warm")),
+        pytest.raises(JobExpired if late else JobCancelled),
+    ):
+        engine.load(LoadJob(model="b"), over)
+    assert warm(engine) == ["a/1"]
+
+
+def test_a_job_that_was_cancelled_while_it_waited_does_not_reach_the_device(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks once more when the model is there, if that took long."""
+    engine = serve(10**9)
+    job = PredictJob(model="a", inputs="a cat")
+    engine.predict(job, cancelled())
+    monkeypatch.setattr(patience, "HEED_S", 0.0)
+    with pytest.raises(JobCancelled):
+        engine.predict(job, cancelled())
 
 
 # -- sizes -----------------------------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ from warmlane.keys import Keys
 from warmlane.lanes import Take
 from warmlane.ops import Finish, ReportProgress, Start
 from warmlane.records import Outcome
-from warmlane.registry import Beat, PublishModel
+from warmlane.registry import Beat, Leave, PublishModel
+from warmlane.rescue import Rehome
 from warmlane.results import JobEvent, ModelInfo, Progress, WarmModel, WorkerInfo
 from warmlane.store import RedisStore, connect
 from warmlane.stream import AppendText, Piece
@@ -199,6 +200,20 @@ def test_a_fleet_knows_the_queues_of_its_pools_and_its_dead(client: Client, work
     assert fleet.dead == 1
 
 
+def test_a_queue_is_told_of_while_jobs_are_in_it(client: Client, worker: Worker) -> None:
+    """Also when the last worker of its pool is gone, until the last job has ended, whoever took it."""
+    worker.beat("w2", pool="a100")
+    job = client.load("chat", pool="a100")
+    worker.store.run(Rehome("predict.a100", "w2"))
+    worker.store.run(Leave("w2"))
+    assert [(queue.name, queue.waiting) for queue in client.fleet().queues][2:] == [("predict.a100", 1)]
+    worker.store.run(Take("predict.a100", "w2", 1))
+    assert [(queue.name, queue.taken) for queue in client.fleet().queues][2:] == [("predict.a100", 1)]
+    worker.start(job.id)
+    worker.store.run(Finish(job.id, Outcome(State.SUCCEEDED, b""), 600, "predict.a100", "w2"))
+    assert [queue.name for queue in client.fleet().queues] == ["manage", "predict"]
+
+
 # -- over HTTP -------------------------------------------------------------------------------------------------------
 
 
@@ -289,7 +304,10 @@ async def test_a_scrape_of_the_gateway_has_the_fleet(http: Any, worker: Worker, 
     """`/metrics` has depth, bytes and age by queue, workers by pool and state, and the dead letters."""
     worker.beat()
     worker.beat("w2", "draining")
+    worker.beat("w3", pool="a100")
     await asyncio.to_thread(client.load, "chat")
+    await asyncio.to_thread(client.load, "chat", pool="a100")
+    worker.store.run(Leave("w3"))
     answer = await http.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     lines = answer.text.splitlines()
@@ -299,6 +317,8 @@ async def test_a_scrape_of_the_gateway_has_the_fleet(http: Any, worker: Worker, 
         'warmlane_workers{pool="default",state="ready"} 1.0',
         'warmlane_workers{pool="default",state="draining"} 1.0',
         'warmlane_workers{pool="default",state="starting"} 0.0',
+        'warmlane_queue_waiting_jobs{queue="predict.a100"} 1.0',
+        'warmlane_workers{pool="a100",state="ready"} 0.0',
         "warmlane_dead_letters 0.0",
     ):
         assert expected in lines

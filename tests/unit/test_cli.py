@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from warmlane import Client, NDArray, Settings, State, Table
 from warmlane._slots import Slot
 from warmlane.cli import main
 from warmlane.errors import DeviceError, JobExpired, SourceError, WarmlaneError
-from warmlane.jobs import AliasJob, DeleteJob, LoadJob, PersistJob, PredictJob, SaveJob, UnloadJob
+from warmlane.jobs import AliasJob, DeleteJob, LoadJob, Options, PersistJob, PredictJob, SaveJob, UnloadJob
 from warmlane.lanes import Submit
 from warmlane.testing import FakeLane, FakeTransport
 
@@ -319,6 +320,23 @@ def test_load_unload_and_persist_send_their_flags(run: Run, lane: FakeLane) -> N
         UnloadJob(model="sentiment"),
         PersistJob(model="sentiment"),
     ]
+
+
+@pytest.mark.parametrize("words", [("load", "sentiment"), ("predict", "upper", "x")], ids=lambda words: words[0])
+def test_a_job_is_handled_as_its_flags_say(run: Run, lane: FakeLane, words: tuple[str, ...]) -> None:
+    """Priority and deadline travel beside the job; a pool that nobody is in is wrong input."""
+    seen: list[Options] = []
+
+    class Watching(FakeTransport):
+        def run(self, op: Any) -> Any:
+            if isinstance(op, Submit):
+                seen.append(op.options)
+            return super().run(op)
+
+    assert run(*words, "--priority", "low", "--deadline", "5", transport=Watching(lane)) == 0
+    assert seen == [Options(priority="low", deadline=5.0)]
+    assert run(*words, "--pool", "a100") == 2
+    assert "pool_not_found" in run.err
 
 
 def test_a_report_is_readable(run: Run) -> None:
@@ -754,6 +772,14 @@ def test_without_torch_the_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPa
     assert run(command) == 2
     assert run.err.startswith("warmlane: missing_extra: ")
     assert "pip install 'warmlane[" in run.err
+
+
+def test_an_address_that_the_gateway_cannot_have_exits_2(run: Run) -> None:
+    """Another process has the port, or there is no such port: one line that names the flags."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for port in (taken.getsockname()[1], 99_999):
+            assert run("gateway", "--port", str(port)) == 2
+            assert run.err.startswith(f"warmlane: configuration: the gateway cannot listen on 127.0.0.1:{port} (")
 
 
 def test_the_command_imports_no_torch_and_no_workers() -> None:

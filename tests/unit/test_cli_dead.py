@@ -30,7 +30,10 @@ class Faulty:
         self.out = ""
 
     def run(self, *words: str) -> int:
-        code = main(["dead", *words], client_factory=self.lane.client)
+        return self.command("dead", *words)
+
+    def command(self, *words: str) -> int:
+        code = main([*words], client_factory=self.lane.client)
         self.out = self._capsys.readouterr().out.strip()
         return code
 
@@ -65,6 +68,16 @@ def test_a_replay_prints_the_new_job(faulty: Faulty) -> None:
     assert (faulty.job.status().state, faulty.job.status().replayed_as) == (State.FAILED, new.id)
     assert faulty.run() == 0
     assert faulty.out == "no dead letters"
+
+
+def test_the_records_of_both_name_the_other(faulty: Faulty) -> None:
+    """`warmlane job` tells people what became of a dead job, and where a replay comes from."""
+    assert faulty.run("replay", faulty.job.id) == 0
+    new = faulty.out
+    assert faulty.command("job", faulty.job.id) == 0
+    assert ["replayed", "as", new] in [line.split() for line in faulty.out.splitlines()]
+    assert faulty.command("job", new) == 0
+    assert ["replay", "of", faulty.job.id] in [line.split() for line in faulty.out.splitlines()]
 
 
 def test_a_dropped_one_is_gone_and_an_unknown_one_exits_3(faulty: Faulty) -> None:

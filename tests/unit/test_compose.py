@@ -96,12 +96,22 @@ def test_all_of_ours_use_the_same_server() -> None:
 def test_workers_share_one_model_store() -> None:
     """All workers keep models under one directory of one named volume, which the image gives to its user."""
     stores = {service["environment"]["WARMLANE_STORE"] for service in WORKERS.values()}
-    mounts = {tuple(service["volumes"]) for service in WORKERS.values()}
-    assert (len(stores), mounts) == (1, {("models:/var/lib/warmlane",)})
+    assert len(stores) == 1
+    assert all("models:/var/lib/warmlane" in service["volumes"] for service in WORKERS.values())
     assert stores.pop().startswith("/var/lib/warmlane/")
     assert "models" in COMPOSE["volumes"]
     assert "--owner=warmlane" in _stages()["base"]
     assert "/var/lib/warmlane\n" in _stages()["base"]
+
+
+def test_workers_and_gateway_share_one_blob_store() -> None:
+    """A large payload is written on one side and read on the other: in one directory, on one named volume, which both
+    images give to their user."""
+    [place] = {service["environment"]["WARMLANE_BLOBS"] for service in OURS.values()}
+    assert all(f"blobs:{place}" in service["volumes"] for service in OURS.values())
+    assert "blobs" in COMPOSE["volumes"]
+    [owned] = re.findall(r"install --directory --owner=warmlane --group=warmlane (.+)", _stages()["base"])
+    assert place in owned.split()
 
 
 def test_a_stopped_worker_has_time_to_drain() -> None:

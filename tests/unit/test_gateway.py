@@ -34,7 +34,7 @@ from warmlane.gateway.encoding import from_json, to_json
 from warmlane.gateway.negotiation import JSON, MSGPACK, answer_type, body_type, wait_seconds
 from warmlane.gateway.problems import MAX_TEXT, on_warmlane_error, status_of
 from warmlane.jobs import Job, PredictJob
-from warmlane.lanes import Submit
+from warmlane.lanes import Accepted, Submit
 from warmlane.ops import Cancel, Op, Watch
 from warmlane.records import Outcome
 from warmlane.registry import ReadModel, ReadWorkers
@@ -448,7 +448,7 @@ class Memory:
             progress = Progress(0.0, "queued")
             status = JobStatus(job_id, job.kind, State.QUEUED, job.subject, 1.0, None, None, progress, (), False, None)
             self.records[job_id] = (status, None)
-            return True
+            return Accepted(True)
         if isinstance(op, Watch):
             return self.records.get(op.job_id)
         assert isinstance(op, Cancel)

@@ -75,6 +75,13 @@ def test_a_batch_tells_its_rows_and_its_padding(metrics: Metrics) -> None:
     assert value(metrics, "device_busy_seconds_total") == 0.75
 
 
+def test_a_batch_that_answers_nobody_takes_the_device_and_no_more(metrics: Metrics) -> None:
+    """The size of batches is measured by some: they are no traffic, and belong to no model."""
+    metrics.batch(Batch("", 4, 30, 40, 0.0, 0.5))
+    assert value(metrics, "device_busy_seconds_total") == 0.5
+    assert 'model=""' not in generate_latest(metrics.registry).decode()
+
+
 def test_the_cache_tells_hits_loads_and_evictions(metrics: Metrics) -> None:
     """A request is a hit or a miss, a load has its source, an eviction says where the model went."""
     metrics.wanted("m", warm=True)

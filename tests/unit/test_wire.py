@@ -22,7 +22,7 @@ from warmlane.errors import (
     SourceError,
 )
 from warmlane.jobs import AS_EVER, Job, LoadJob, Options, PredictJob, SaveJob, new_id
-from warmlane.lanes import Submit
+from warmlane.lanes import Accepted, Submit
 from warmlane.ops import Cancel, Watch
 from warmlane.records import Outcome
 from warmlane.registry import ReadModel, ReadModels, ReadWorkers
@@ -92,7 +92,7 @@ def submitted(wire: Wire, job: Job, slot: Slot | None = None, options: Options =
     while not isinstance(drive.wants, Submit):
         drive.send((TYPED, 1) if isinstance(drive.wants, ReadModel) else [])
     wanted = drive.wants
-    drive.send(True)
+    drive.send(Accepted(True))
     assert drive.ended
     return wanted
 
@@ -109,7 +109,7 @@ def test_a_prediction_asks_for_its_model_and_then_goes_to_the_queue(wire: Wire) 
     drive.send([])
     assert isinstance(drive.wants, Submit)
     assert (drive.wants.message.message_id, drive.wants.inbox) == (JOB_ID, wire.slots.id)
-    drive.send(True)
+    drive.send(Accepted(True))
     assert drive.ended
 
 

@@ -25,7 +25,7 @@ from warmlane.embedded import server_url
 from warmlane.errors import ConfigurationError, WarmlaneError
 from warmlane.keys import Keys, pool_queue
 from warmlane.results import WorkerInfo
-from warmlane.store import RedisStore, connect
+from warmlane.store import GroupedStore, RedisStore, connect
 from warmlane_workers.logs import configure_logging
 from warmlane_workers.observer import UNSEEN, Observer
 from warmlane_workers.settings import WorkerSettings
@@ -158,7 +158,7 @@ class WorkerProcess:
         }
         self._broker = LaneBroker(store, self._worker_id, settings.threads)
         self._lifecycle = Lifecycle(
-            store,
+            GroupedStore(store),
             self._worker_id,
             handlers,
             client_settings.result_ttl_s,

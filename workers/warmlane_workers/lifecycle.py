@@ -34,7 +34,7 @@ from warmlane.keys import MANAGE_QUEUE
 from warmlane.ops import Finish, Op, ReportProgress, Start, Verdict
 from warmlane.records import Outcome
 from warmlane.results import Progress, State
-from warmlane.store import RedisStore
+from warmlane.store import GroupedStore, RedisStore
 from warmlane_workers.gate import Gate
 from warmlane_workers.logs import about_job
 from warmlane_workers.observer import UNSEEN, Ended, Observer
@@ -63,7 +63,7 @@ class JobContext:
 
     def __init__(
         self,
-        store: RedisStore,
+        store: RedisStore | GroupedStore,
         job_id: str,
         attempt: int,
         *,
@@ -82,7 +82,7 @@ class JobContext:
         self._phase = ""
         self._next = 0.0
 
-    def report(self, fraction: float, phase: str) -> None:
+    def report(self, fraction: float, phase: str, state: State = State.RUNNING) -> None:
         """Say how far the job has come; costs a round trip at a new phase, else at most one in `REPORT_S`.
 
         Raises:
@@ -96,7 +96,7 @@ class JobContext:
         if kind == self._phase and now < self._next:
             return
         self._phase, self._next = kind, now + REPORT_S
-        if self._send(State.RUNNING, Progress(fraction, phase)):
+        if self._send(state, Progress(fraction, phase)):
             raise JobCancelled(f"job {self.job_id} was cancelled", id=self.job_id)
 
     def left_s(self) -> float:
@@ -153,7 +153,7 @@ class Lifecycle:
 
     def __init__(
         self,
-        store: RedisStore,
+        store: RedisStore | GroupedStore,
         worker_id: str,
         handlers: Mapping[str, Handler],
         result_ttl_s: int,

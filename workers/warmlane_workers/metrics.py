@@ -98,11 +98,13 @@ class Metrics(Observer):
         self._stages.labels("committing", model).observe(job.commit_s)
 
     def batch(self, batch: Batch) -> None:
+        self._busy.inc(batch.run_s)
+        if not batch.model:
+            return
         model = self._known(batch.model)
         self._rows.labels(model).observe(batch.rows)
         self._padded.labels(model).observe(batch.padded)
         self._tokens.labels(model).inc(batch.tokens)
-        self._busy.inc(batch.run_s)
         self._stages.labels("waiting", model).observe(batch.waited_s)
         self._stages.labels("forward", model).observe(batch.run_s)
 

@@ -38,7 +38,8 @@ class Batch(NamedTuple):
     """A batch that has run.
 
     Attributes:
-        model: the name of its model; of a batch for several adapters, that of one of them.
+        model: the name of its model; of a batch for several adapters, that of one of them; "" of one that answers
+            nobody, by which the size of batches is measured.
         tokens: of its rows together.
         padded: what the device computed: the longest row times the number of rows.
         waited_s: how long its oldest row waited for the device.

@@ -8,6 +8,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from warmlane.jobs import AS_EVER, PRIORITIES, JobOptions
+
 
 class Command(argparse.ArgumentParser):
     """A command's parser, of unabbreviated options: an abbreviation would mean another option in another release.
@@ -50,6 +52,22 @@ def pair(text: str) -> tuple[str, str]:
     if not (name and sign and value):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
     return name, value
+
+
+def add_handling(parser: argparse.ArgumentParser, pays: str) -> None:
+    """Add the flags that say how a job is handled; `handling` reads them.
+
+    Args:
+        pays: help of `--deadline`: what is given up.
+    """
+    parser.add_argument("--priority", choices=PRIORITIES, default=AS_EVER.priority, help="default: %(default)s")
+    parser.add_argument("--pool", default=AS_EVER.pool, metavar="NAME", help="the workers' pool; default: %(default)s")
+    parser.add_argument("--deadline", type=seconds, metavar="S", help=f"give {pays} up that waits and runs so long")
+
+
+def handling(args: argparse.Namespace) -> JobOptions:
+    """The options of a request, as `add_handling` has them."""
+    return {"priority": args.priority, "pool": args.pool, "deadline": args.deadline}
 
 
 def file_text(path: str) -> str:

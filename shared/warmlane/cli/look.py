@@ -75,7 +75,15 @@ def _print_job(status: JobStatus, result: Any, *, with_result: bool) -> None:
         ("finished", _when(status.finished)),
         ("worker", status.worker),
         ("attempts", len(status.attempts)),
+        ("priority", status.priority),
+        ("pool", status.pool),
     ]
+    if status.deadline is not None:
+        rows.append(("deadline", _when(status.deadline)))
+    if status.replay_of is not None:
+        rows.append(("replay of", status.replay_of))
+    if status.replayed_as is not None:
+        rows.append(("replayed as", status.replayed_as))
     if status.error is not None:
         rows.append(("error", f"{status.error['code']}: {status.error['message']}"))
     if status.truncated:

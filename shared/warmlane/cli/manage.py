@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from warmlane.cli import _show
-from warmlane.cli._args import file_text, json_object, json_value, pair, seconds
+from warmlane.cli._args import add_handling, file_text, handling, json_object, json_value, pair, seconds
 from warmlane.cli._exit import Exit
 from warmlane.cli._shell import Shell
 from warmlane.cli._wait import wait
@@ -82,6 +82,7 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--return-type", choices=RETURN_TYPES, default="pipeline")
     parser.add_argument("--model-config", type=json_object, metavar="JSON", help="parameters of every predict")
     _trusting(parser)
+    add_handling(parser, "a load")
     _awaited(parser, _load)
 
 
@@ -136,6 +137,7 @@ def _load(args: argparse.Namespace, client: Client) -> Job:
         pin=args.pin,
         trust_remote_code=args.trust_remote_code,
         model_config=args.model_config,
+        **handling(args),
     )
 
 

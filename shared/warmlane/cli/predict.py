@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
 
 from warmlane.cli import _show
-from warmlane.cli._args import count, json_object, json_value, seconds
+from warmlane.cli._args import add_handling, count, handling, json_object, json_value, seconds
 from warmlane.cli._exit import Exit
 from warmlane.cli._shell import Shell
 from warmlane.cli._wait import bar, wait
@@ -32,7 +32,7 @@ from warmlane.errors import (
     ServerUnreachable,
     WarmlaneError,
 )
-from warmlane.jobs import AS_EVER, ON_ERROR, OUTPUTS, PRIORITIES
+from warmlane.jobs import ON_ERROR, OUTPUTS
 
 #: What no further row would survive either.
 _FATAL = (ConfigurationError, ModelNotFound, ResultTimeout, ServerUnreachable)
@@ -58,9 +58,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--dtype", metavar="TYPE", help="answer with the model loaded in this type")
     parser.add_argument("--as", dest="form", choices=OUTPUTS, help="the guide's shapes, the pipeline's, or the model's")
     parser.add_argument("--stream", action="store_true", help="print the answer to one TEXT while it is generated")
-    parser.add_argument("--priority", choices=PRIORITIES, default=AS_EVER.priority, help="default: %(default)s")
-    parser.add_argument("--pool", default=AS_EVER.pool, metavar="NAME", help="the workers' pool; default: %(default)s")
-    parser.add_argument("--deadline", type=seconds, metavar="S", help="give each row up that waits and runs so long")
+    add_handling(parser, "each row")
     parser.add_argument(
         "--row", type=json_value, action="append", metavar="JSON", help='a row that is no text: {"question": …}'
     )
@@ -130,9 +128,7 @@ def _ask(args: argparse.Namespace, shell: Shell, row: Any) -> Job:
         trust_remote_code=args.trust_remote_code,
         output=args.form,
         stream=args.stream,
-        priority=args.priority,
-        pool=args.pool,
-        deadline=args.deadline,
+        **handling(args),
     )
 
 

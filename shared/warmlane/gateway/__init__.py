@@ -28,7 +28,8 @@ def serve(host: str, port: int, settings: Settings) -> None:
 
     Raises:
         MissingExtra: starlette or uvicorn is not installed.
-        ConfigurationError, ServerUnreachable: a malformed URL, or the embedded server did not start.
+        ConfigurationError, ServerUnreachable: an address that cannot be had, a malformed URL, or the embedded server
+            did not start.
     """
     try:
         from warmlane.gateway.server import run

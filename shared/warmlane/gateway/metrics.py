@@ -14,6 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from warmlane.fleet import FleetInfo
+from warmlane.keys import pool_of
 
 #: What a worker may say of itself; each has a number, also where it is 0.
 STATES = ("starting", "ready", "draining")
@@ -26,7 +27,7 @@ class _Fleet(Collector):
     def collect(self) -> Iterator[Metric]:
         waiting = _by_queue("queue_waiting_jobs", "Jobs that no worker has taken.")
         taken = _by_queue("queue_taken_jobs", "Jobs that workers have and have not ended.")
-        size = _by_queue("queue_bytes", "Messages of both.")
+        size = _by_queue("queue_bytes", "Messages of both, and their payloads in the blob store.")
         oldest = _by_queue("queue_oldest_job_seconds", "How long the first of those that wait has waited.")
         for queue in self._fleet.queues:
             waiting.add_metric((queue.name,), queue.waiting)
@@ -36,7 +37,8 @@ class _Fleet(Collector):
         yield from (waiting, taken, size, oldest)
         workers = GaugeMetricFamily("warmlane_workers", "Live workers.", labels=("pool", "state"))
         counts = Counter((worker.pool, worker.state) for worker in self._fleet.workers)
-        for pool in {"default", *(worker.pool for worker in self._fleet.workers)}:
+        # A pool of nobody has numbers as well, where jobs wait for it.
+        for pool in {*(pool_of(queue.name) for queue in self._fleet.queues), *(pool for pool, _ in counts)}:
             for state in STATES:
                 workers.add_metric((pool, state), counts[pool, state])
         yield workers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import sys
@@ -12,11 +13,15 @@ from types import FrameType
 
 import uvicorn
 
+from warmlane.errors import ConfigurationError
 from warmlane.gateway.app import create_app
 from warmlane.settings import Settings
 
+logger = logging.getLogger("uvicorn.error")
+
 #: How long requests in flight may take to end after a signal, in seconds. Long polls end at once, by `stopping`.
 GRACE_S = 10
+_HIGHEST_PORT = 65_535
 
 
 class Server(uvicorn.Server):
@@ -35,13 +40,29 @@ def run(host: str, port: int, settings: Settings) -> None:
     """Serve until a signal; returns after a clean end.
 
     Raises:
-        SystemExit: the address cannot be bound; uvicorn has logged why.
+        ConfigurationError: there is no such address here, or another process has it.
     """
-    app = create_app(settings=settings)
-    config = uvicorn.Config(app, host=host, port=port, server_header=False, timeout_graceful_shutdown=GRACE_S)
-    server = Server(config, app.state.stopping)
-    with _signals_end_quietly():
-        server.run()
+    with _bound(host, port) as listening:
+        app = create_app(settings=settings)
+        config = uvicorn.Config(app, server_header=False, timeout_graceful_shutdown=GRACE_S)
+        server = Server(config, app.state.stopping)
+        logger.info("the gateway listens on %s:%d", host, port)
+        with _signals_end_quietly():
+            server.run([listening])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Listens, before anything else is begun."""
+    if not 0 <= port <= _HIGHEST_PORT:
+        raise _not_here(host, port, f"a port is at most {_HIGHEST_PORT}")
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as exc:
+        raise _not_here(host, port, (exc.strerror or "").partition(" (")[0]) from exc
+
+
+def _not_here(host: str, port: int, reason: str) -> ConfigurationError:
+    return ConfigurationError(f"the gateway cannot listen on {host}:{port} ({reason}); choose another --host or --port")
 
 
 @contextlib.contextmanager

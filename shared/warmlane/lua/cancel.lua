@@ -1,7 +1,7 @@
 -- Cancel a job: at once while it waits, else by a flag that its worker reads.
--- KEYS job.  ARGV error, result TTL (s), event, inbox prefix.
+-- KEYS job.  ARGV error, result TTL (s) unless the job has its own, event, inbox prefix.
 -- Returns the state after the call, or '' for an unknown job.
-local record = redis.call('HMGET', KEYS[1], 'state', 'inboxes')
+local record = redis.call('HMGET', KEYS[1], 'state', 'inboxes', 'ttl')
 local state = record[1]
 if not state then
   return ''
@@ -16,7 +16,7 @@ end
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 redis.call('HSET', KEYS[1], 'state', 'CANCELLED', 'finished', now, 'cancel', '1', 'error', ARGV[1])
-redis.call('EXPIRE', KEYS[1], 2 * ARGV[2])
+redis.call('EXPIRE', KEYS[1], 2 * (record[3] or ARGV[2]))
 for inbox in string.gmatch(record[2] or '', '%S+') do
   redis.call('PUBLISH', ARGV[4] .. inbox, ARGV[3])
 end

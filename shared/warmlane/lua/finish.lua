@@ -4,12 +4,12 @@
 -- rows that were cut or ''.
 -- Returns 1 when this call made it final, 0 when it was final before or its record is gone.
 -- The acknowledgement is what Dramatiq's own `ack` command does.
+local record = redis.call('HMGET', KEYS[1], 'state', 'inboxes', 'stream', 'ttl', 'payload')
 if redis.call('SREM', KEYS[3], ARGV[1]) > 0 then
-  redis.call('DECRBY', KEYS[7], redis.call('HSTRLEN', KEYS[4], ARGV[1]))
+  redis.call('DECRBY', KEYS[7], redis.call('HSTRLEN', KEYS[4], ARGV[1]) + (record[5] or 0))
   redis.call('HDEL', KEYS[4], ARGV[1])
 end
 redis.call('SREM', KEYS[6], ARGV[1])
-local record = redis.call('HMGET', KEYS[1], 'state', 'inboxes', 'stream', 'ttl')
 local state = record[1]
 if state ~= 'QUEUED' and state ~= 'LOADING' and state ~= 'RUNNING' then
   return 0

@@ -1,18 +1,20 @@
 -- Accept a job: its record, its message, a place in a queue, and the bell that wakes a worker; all or nothing.
--- KEYS job, queue list, queue messages, lanes, home, bytes, paces.
+-- KEYS job, queue list, queue messages, lanes, home, bytes, paces, queues.
 -- ARGV id, message, record TTL (s), deadline (ms) or '', most messages, most bytes, digest, suffix of lists by priority,
 --   lane TTL (ms), home TTL (ms), patience (ms), prefix of acknowledgements, their suffix, prefix of homes, bell,
---   number of warm workers, each worker, number of cold workers, each worker and its models, field, value, ...
--- Returns {1, lane}, {0} when the id is known already (a retry of a call whose reply was lost, or an idempotency key),
--- {-1} when it is known for another job, {-2, messages, bytes} when the queue is full.
+--   bytes of its payload that lie elsewhere, name of the queue, number of warm workers, each worker, number of cold workers, each worker and its models, field, value, ...
+-- Returns {1, lane}, {0, blob} when the id is known already (a retry of a call whose reply was lost, or an idempotency
+-- key), {-1} when it is known for another job, {-2, messages, bytes} when the queue is full.
 -- A lane is a worker's own list, behind the name of the queue's; the two writes are what Dramatiq's `enqueue` does.
 local known = redis.call('HGET', KEYS[1], 'digest')
 if known then
-  return { known == ARGV[7] and 0 or -1 }
+  return { known == ARGV[7] and 0 or -1, redis.call('HGET', KEYS[1], 'blob') or '' }
 end
 local waiting = redis.call('HLEN', KEYS[3])
 local bytes = waiting > 0 and tonumber(redis.call('GET', KEYS[6]) or 0) or 0
-if waiting >= tonumber(ARGV[5]) or bytes + #ARGV[2] > tonumber(ARGV[6]) then
+local size = #ARGV[2] + ARGV[16]
+-- An empty queue takes whatever a payload may be: it would never be emptier.
+if waiting >= tonumber(ARGV[5]) or (waiting > 0 and bytes + size > tonumber(ARGV[6])) then
   return { -2, waiting, bytes }
 end
 local time = redis.call('TIME')
@@ -37,7 +39,7 @@ local function settle(worker)
   redis.call('PEXPIRE', ARGV[14] .. worker, ARGV[10])
 end
 
-local at = 16
+local at = 18
 local warm, cold = {}, {}
 for place = 1, tonumber(ARGV[at]) do
   warm[#warm + 1] = ARGV[at + place]
@@ -94,8 +96,11 @@ if ARGV[4] ~= '' then
   redis.call('HSET', KEYS[1], 'deadline', string.format('%.0f', now + ARGV[4]))
 end
 redis.call('EXPIRE', KEYS[1], ARGV[3])
+if waiting == 0 then
+  redis.call('SADD', KEYS[8], ARGV[17])
+end
 redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
-redis.call('SET', KEYS[6], string.format('%.0f', bytes + #ARGV[2]))
+redis.call('SET', KEYS[6], string.format('%.0f', bytes + size))
 local place = (lane and '@' .. lane or '')
 -- Behind other messages no bell is needed: whoever has room was rung for those, or looks again when it has.
 if redis.call('RPUSH', KEYS[2] .. place .. ARGV[8], ARGV[1]) == 1 then

@@ -14,7 +14,7 @@ from warmlane.dead import Discard, ReadDead, ReadLetter
 from warmlane.errors import InvalidInput, ServerUnreachable
 from warmlane.fleet import ReadQueues
 from warmlane.jobs import KINDS, Job
-from warmlane.lanes import Submit
+from warmlane.lanes import Accepted, Submit
 from warmlane.model import ModelRef
 from warmlane.ops import Cancel, Op, Watch
 from warmlane.registry import ReadModel, ReadModels, ReadWorkers
@@ -155,16 +155,16 @@ class FakeLane:
         """Deliver to this transport from here on, for as long as it is in use; for the transports."""
         self._transports[transport.slots.id] = transport
 
-    def _submit(self, op: Submit) -> bool:
+    def _submit(self, op: Submit) -> Accepted:
         with self._lock:
             record = self._records.submit(op)
             if record is None:
-                return False
+                return Accepted(False)
             if self._held:
                 self._waiting.append(record)
-                return True
+                return Accepted(True)
         self._work(record)
-        return True
+        return Accepted(True)
 
     def _work(self, record: Record) -> None:
         # Not under the lock: a reply may itself use the lane, and may take its time.

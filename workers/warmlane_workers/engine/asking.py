@@ -22,7 +22,7 @@ from warmlane_workers.engine.telling import Silent, unheard
 from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.pipelines.memory import is_exhausted
-from warmlane_workers.tasks.base import Plan, Prepared, Task
+from warmlane_workers.tasks.base import Plan, Prepared, Task, tried
 from warmlane_workers.tasks.failures import Failed
 from warmlane_workers.tasks.params import of_config
 
@@ -67,9 +67,15 @@ class Asking:
         """Rows of the job on their way."""
         raw = self.job.output == "raw"
 
-        def prepare(row: Any) -> list[Prepared]:
-            read = row if raw else read_row(self.artifact, self.job, row)
-            return self.task.prepare(talks.read(read) if talks else read, plan)
+        def read(row: Any) -> Any:
+            taken = row if raw else read_row(self.artifact, self.job, row)
+            return talks.read(taken) if talks else taken
+
+        def prepare(rows: Sequence[Any]) -> list[list[Prepared] | Exception]:
+            taken = [tried(read, row) for row in rows]
+            good = [row for row in taken if not isinstance(row, Exception)]
+            prepared = iter(self.task.prepare_all(good, plan))
+            return [row if isinstance(row, Exception) else next(prepared) for row in taken]
 
         return Rows(rows, prepare, lambda outputs: self.task.finish(outputs, plan), on_error, self.context, told)
 

@@ -20,11 +20,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from typing import Generic
 
-from warmlane.errors import CacheFull, OutOfMemory
+from warmlane.errors import CacheFull, JobCancelled, JobExpired, OutOfMemory
+from warmlane_workers.engine import patience
 from warmlane_workers.engine.entry import Entry, K, Over, Room, V, oldest, total
 from warmlane_workers.engine.holdings import Holdings
+from warmlane_workers.engine.patience import Heed, await_end, deaf, turn
 
 logger = logging.getLogger(__name__)
 
@@ -74,24 +77,26 @@ class WarmCache(Generic[K, V]):
         self._serial = itertools.count()
 
     @contextlib.contextmanager
-    def lease(self, key: K, load: Load[V, K], *, pin: bool = False) -> Iterator[Entry[K, V]]:
+    def lease(self, key: K, load: Load[V, K], *, pin: bool = False, heed: Heed = deaf) -> Iterator[Entry[K, V]]:
         """The entry of a key, loaded if need be, and safe from eviction inside the `with` block.
 
         Args:
             load: makes the value and measures its bytes. Runs in the first caller's thread; the others wait for it.
                 Run once more where the device's memory was full, after all that is idle has left.
             pin: keep it until it is unloaded.
+            heed: called while it waits for room, for another model's load, or for another caller's of this one.
 
         Raises:
             CacheFull: it does not fit beside what is pinned, or what stays in use.
+            JobCancelled, JobExpired: `heed` says so. Who waits for that load has it done by another.
         """
-        entry = self._acquire(key, load, pin)
+        entry = self._acquire(key, load, pin, heed)
         try:
             yield entry
         finally:
             self._release(entry)
 
-    def _acquire(self, key: K, load: Load[V, K], pin: bool) -> Entry[K, V]:
+    def _acquire(self, key: K, load: Load[V, K], pin: bool, heed: Heed) -> Entry[K, V]:
         while True:
             with self._lock:
                 entry = self._leased(key, pin)
@@ -101,8 +106,10 @@ class WarmCache(Generic[K, V]):
                 if loading is None:
                     loading = self._loading[key] = Future()
                     break
-            loading.result()  # raises what the load raised
-        return self._load(key, load, pin, loading)
+            await_end(loading, heed)
+            with contextlib.suppress(JobCancelled, JobExpired):  # that was the one whose load it was, and not this one
+                loading.result()  # raises what the load raised
+        return self._load(key, load, pin, loading, heed)
 
     def _leased(self, key: K, pin: bool) -> Entry[K, V] | None:
         """A loaded entry, leased under the same lock that found it: an eviction cannot fall in between."""
@@ -113,12 +120,12 @@ class WarmCache(Generic[K, V]):
             entry.last_used = self._clock()
         return entry
 
-    def _load(self, key: K, load: Load[V, K], pin: bool, loading: Future[Entry[K, V]]) -> Entry[K, V]:
+    def _load(self, key: K, load: Load[V, K], pin: bool, loading: Future[Entry[K, V]], heed: Heed) -> Entry[K, V]:
         try:
-            with self._load_turn:
+            with turn(self._load_turn, heed):
                 entry = self._still_here(key, pin)
                 if entry is None:
-                    entry = self._loaded(key, load, pin)
+                    entry = self._loaded(key, load, pin, partial(self._make_room, heed=heed))
         except BaseException as exc:
             with self._lock:
                 self._loading.pop(key, None)
@@ -138,22 +145,23 @@ class WarmCache(Generic[K, V]):
                 del self._loading[key]
         return entry
 
-    def _loaded(self, key: K, load: Load[V, K], pin: bool) -> Entry[K, V]:
-        found = self._try_twice(load)
+    def _loaded(self, key: K, load: Load[V, K], pin: bool, room: Room) -> Entry[K, V]:
+        found = self._try_twice(load, room)
         if not isinstance(found, Over):
-            return self._admit(Entry(key, *found, next(self._serial), pin, self._clock(), leases=1))
-        below = self._below(found)
+            return self._admit(Entry(key, *found, next(self._serial), pin, self._clock(), leases=1), room)
+        below = self._below(found, room)
         if below is None:
             assert found.alone is not None
-            return self._loaded(key, found.alone, pin)
+            return self._loaded(key, found.alone, pin, room)
         try:
-            over = self._try_twice(lambda room: found.load(below.value, room))
+            over = self._try_twice(lambda room: found.load(below.value, room), room)
             assert not isinstance(over, Over)
-            return self._admit(Entry(key, *over, next(self._serial), pin, self._clock(), leases=1, below=below))
+            entry = Entry(key, *over, next(self._serial), pin, self._clock(), leases=1, below=below)
+            return self._admit(entry, room)
         finally:
             self._let_stand(below)
 
-    def _below(self, over: Over[K, V]) -> Entry[K, V] | None:
+    def _below(self, over: Over[K, V], room: Room) -> Entry[K, V] | None:
         """The entry that a load can stand on, held until it does. Within the load turn, so it is not loaded twice."""
         with self._lock:
             self._held.take_back([entry for entry in self._held.outgoing if over.same(entry)])
@@ -162,7 +170,7 @@ class WarmCache(Generic[K, V]):
                 entry.held = True
         if entry is None and over.base is not None:
             key, load = over.base
-            entry = self._loaded(key, load, False)
+            entry = self._loaded(key, load, False, room)
             with self._lock:
                 entry.held, entry.leases = True, 0
         return entry
@@ -173,19 +181,19 @@ class WarmCache(Generic[K, V]):
             self._changed.notify_all()
         self._part(below)  # it may have been unloaded meanwhile
 
-    def _try_twice(self, load: Load[V, K]) -> tuple[V, int] | Over[K, V]:
+    def _try_twice(self, load: Load[V, K], room: Room) -> tuple[V, int] | Over[K, V]:
         try:
-            return load(self._make_room)
+            return load(room)
         except OutOfMemory as exc:
             logger.warning("no memory for a load, evicting all that is idle: %s", exc, extra={"action": "evict_idle"})
         # Behind the handler, whose traceback would keep what was loaded so far.
         self.evict_idle()
-        return load(self._make_room)
+        return load(room)
 
-    def _admit(self, entry: Entry[K, V]) -> Entry[K, V]:
+    def _admit(self, entry: Entry[K, V], room: Room) -> Entry[K, V]:
         try:
-            self._make_room(entry.bytes)
-        except CacheFull:
+            room(entry.bytes)
+        except (CacheFull, JobCancelled, JobExpired):
             self._free(entry.value)
             raise
         with self._lock:  # its room is still there: only a load takes any, and this is the only one
@@ -193,25 +201,33 @@ class WarmCache(Generic[K, V]):
             self._loading.pop(entry.key, None)
         return entry
 
-    def _make_room(self, size: int) -> None:
+    def _make_room(self, size: int, heed: Heed) -> None:
         """Return when so many bytes fit. Idle models leave for them; waits for those in use, not for pins."""
         began = time.monotonic()
         retired: list[Entry[K, V]] = []
-        with self._changed:
-            while True:
-                waited = time.monotonic() - began
-                idle = self._held.idle()
-                excess = size - self.budget + self._held.bytes
-                if excess <= total(idle):
-                    leaving = self._held.take_out(oldest(idle, excess))
-                    break
-                if self._held.kept_bytes() + size > self.budget or waited >= self._patience_s:
-                    self._held.take_back(retired)
-                    raise self._full(size)
-                if waited >= self._grace_s:
-                    retired += self._held.retire(excess)
-                self._changed.wait((self._grace_s if waited < self._grace_s else self._patience_s) - waited)
+        try:
+            while (leaving := self._room(size, time.monotonic() - began, retired)) is None:
+                heed()
+        except BaseException:
+            with self._lock:
+                self._held.take_back(retired)
+            raise
         self._let_go(leaving)
+
+    def _room(self, size: int, waited: float, retired: list[Entry[K, V]]) -> list[Entry[K, V]] | None:
+        """The idle models that leave for so many bytes; None when it was waited for some to become idle."""
+        with self._changed:
+            idle = self._held.idle()
+            excess = size - self.budget + self._held.bytes
+            if excess <= total(idle):
+                return self._held.take_out(oldest(idle, excess))
+            if self._held.kept_bytes() + size > self.budget or waited >= self._patience_s:
+                raise self._full(size)
+            if waited >= self._grace_s:
+                retired += self._held.retire(excess)
+            until = self._grace_s if waited < self._grace_s else self._patience_s
+            self._changed.wait(min(until - waited, patience.HEED_S))
+            return None
 
     def _full(self, size: int) -> CacheFull:
         return CacheFull(

@@ -13,10 +13,10 @@ from typing import Any
 from warmlane.errors import ModelNotFound
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
-from warmlane.results import Table, WarmModel
+from warmlane.results import State, Table, WarmModel
 from warmlane.signature import rows_of
 from warmlane_workers import tasks
-from warmlane_workers.engine import reports
+from warmlane_workers.engine import patience, reports
 from warmlane_workers.engine.asking import Asking
 from warmlane_workers.engine.batcher import Batcher, Lane, Row
 from warmlane_workers.engine.budget import Budgets
@@ -126,7 +126,10 @@ class Engine:
             check_job(artifact, job)
         single = not isinstance(job.inputs, list | Table)
         rows = rows_of(None, "", job.inputs) if raw else rows_of(artifact.signature, artifact.task, job.inputs)
+        asked = time.monotonic()
         with self._lease(key, artifact, context, trust=trust) as entry:
+            if time.monotonic() - asked >= patience.HEED_S:
+                context.report(0.0, "running")  # it may have been cancelled meanwhile, or be late
             task = self._raw(entry.value) if raw else self._task(entry.value)
             loaded = self._configs.get((key.name, key.version), {})
 
@@ -164,7 +167,10 @@ class Engine:
             warm = False
             return self._loader.load(key, artifact, context, room, trust=trust)
 
-        with self.cache.lease(key, load, pin=pin) as entry:
+        def heed() -> None:
+            context.report(0.1, "waiting for the model", State.LOADING)
+
+        with self.cache.lease(key, load, pin=pin, heed=heed) as entry:
             self._observer.wanted(key.name, warm=warm)
             refuse_unasked(entry.value.components, agreed=trust)
             yield entry

@@ -11,7 +11,7 @@ from warmlane.errors import InvalidParams, WarmlaneError
 from warmlane_workers.engine.batcher import RANKS, Row
 from warmlane_workers.engine.telling import Silent
 from warmlane_workers.lifecycle import JobContext, unforeseen
-from warmlane_workers.tasks.base import Prepared
+from warmlane_workers.tasks.base import Prepared, tried
 from warmlane_workers.tasks.failures import Failed, in_place
 
 #: How often a job that waits for the device looks whether it was cancelled, and says how far it is, in seconds.
@@ -54,7 +54,7 @@ class Rows:
     """The rows of one job.
 
     Args:
-        prepare: a row -> its parts.
+        prepare: rows -> the parts of each, or what is wrong with it.
         finish: the outputs of a row's parts, in order -> its answer.
         on_error: what becomes of a row whose steps raise.
         listener: how to wait for the device.
@@ -63,7 +63,7 @@ class Rows:
     def __init__(
         self,
         rows: Sequence[Any],
-        prepare: Callable[[Any], list[Prepared]],
+        prepare: Callable[[Sequence[Any]], Sequence[list[Prepared] | Exception]],
         finish: Callable[[list[Any]], Any],
         on_error: OnError,
         context: JobContext,
@@ -107,22 +107,22 @@ class Rows:
     def _prepared(self) -> list[Row]:
         waiting: list[Row] = []
         span = tracing.current()
-        for index, row in enumerate(self._rows):
-            if index and not index % _REPORT_ROWS:
-                self._context.report(0.0, f"preparing {index}/{len(self._rows)}")
-            try:
-                prepared = self._listener.watched(self._prepare(row))
-            except Exception as exc:  # noqa: BLE001 - it becomes the row's, or the job's
-                self._answers[index] = self._on_error(index, exc)
-                continue
-            if any(part.truncated for part in prepared):
-                self._cut.append(index)
-            parts = [Row(part, part.length, RANKS[self._context.priority], span=span) for part in prepared]
-            self._outputs[index], self._left[index] = [None] * len(parts), len(parts)
-            self._places |= {part.future: (index, number) for number, part in enumerate(parts)}
-            waiting += parts
-            if not parts:
-                self._settle(index)
+        for begin in range(0, len(self._rows), _REPORT_ROWS):
+            if begin:
+                self._context.report(0.0, f"preparing {begin}/{len(self._rows)}")
+            for index, made in enumerate(self._prepare(self._rows[begin : begin + _REPORT_ROWS]), begin):
+                prepared = made if isinstance(made, Exception) else tried(self._listener.watched, made)
+                if isinstance(prepared, Exception):
+                    self._answers[index] = self._on_error(index, prepared)
+                    continue
+                if any(part.truncated for part in prepared):
+                    self._cut.append(index)
+                parts = [Row(part, part.length, RANKS[self._context.priority], span=span) for part in prepared]
+                self._outputs[index], self._left[index] = [None] * len(parts), len(parts)
+                self._places |= {part.future: (index, number) for number, part in enumerate(parts)}
+                waiting += parts
+                if not parts:
+                    self._settle(index)
         return waiting
 
     def _collect(self) -> None:

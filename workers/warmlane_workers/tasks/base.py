@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from warmlane_workers.tasks.reach import NOWHERE, Reach
 
@@ -27,6 +27,17 @@ class Plan:
     finish: Mapping[str, Any] = field(default_factory=dict)
     group: bytes = b""
     cut_at: int | None = None
+
+
+R = TypeVar("R")
+
+
+def tried(step: Callable[..., R], *arguments: Any) -> R | Exception:
+    """What a step gives, or what it raises."""
+    try:
+        return step(*arguments)
+    except Exception as exc:  # noqa: BLE001 - it becomes the row's, or the job's
+        return exc
 
 
 #: (how many tokens of an answer come before, its tokens from there)
@@ -93,6 +104,10 @@ class Task(ABC):
         Raises:
             SchemaError, InputTooLong: this row cannot be answered.
         """
+
+    def prepare_all(self, rows: Sequence[Any], plan: Plan) -> list[list[Prepared] | Exception]:
+        """Several rows as `prepare` makes them, in order; an error stands in the place of its row. Thread-safe."""
+        return [tried(self.prepare, row, plan) for row in rows]
 
     @abstractmethod
     def forward(self, batch: Sequence[Prepared], plan: Plan) -> list[Any]:

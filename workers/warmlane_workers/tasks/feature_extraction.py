@@ -20,6 +20,7 @@ class FeatureExtraction(TextTask):
     """
 
     specimen = SPECIMEN
+    only_tokenizes = True
     allowed = frozenset({"truncation", "max_length", "pooling", "normalize"})
 
     def plan(self, params: Mapping[str, Any]) -> Plan:

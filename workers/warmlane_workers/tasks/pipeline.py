@@ -199,7 +199,16 @@ class PipelineTask(Task):
         taken = self.read(row, plan)
         with self._lock, readable():
             items = self.items(taken, plan)
-            cut = self.was_cut(taken, items, plan)
+        return self.parts(taken, items, plan)
+
+    def parts(self, row: Any, items: Sequence[Mapping[str, Any]], plan: Plan) -> list[Prepared]:
+        """What the pipeline's first step made of a row, ready for the device.
+
+        Raises:
+            InputTooLong: the model does not read so much.
+        """
+        with self._lock, readable():
+            cut = self.was_cut(row, items, plan)
         parts = [Prepared(dict(item), self.length(item), truncated=cut) for item in items]
         for part in parts:
             self.check_length(part.length, plan)

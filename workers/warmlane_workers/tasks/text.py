@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,8 +10,11 @@ from typing import Any
 from warmlane.errors import InputTooLong, InvalidParams, SchemaError
 from warmlane_workers.tasks import limits, padding
 from warmlane_workers.tasks.alike import runs_alike
-from warmlane_workers.tasks.base import Plan, Prepared
+from warmlane_workers.tasks.base import Plan, Prepared, tried
 from warmlane_workers.tasks.pipeline import PipelineTask, readable
+from warmlane_workers.tasks.reader import TextReader
+
+logger = logging.getLogger(__name__)
 
 #: Of a text with more characters than this for each token of the model's limit, the beginning is looked at first.
 _FAR = 32
@@ -22,6 +26,8 @@ class TextTask(PipelineTask):
     """Result: what the guide's table says of the task. A row is a str."""
 
     mixes = True
+    #: Whether all that the pipeline does with a text at first is to call its tokenizer.
+    only_tokenizes = False
 
     def __init__(self, components: dict[str, Any], record: Mapping[str, Any] | None = None) -> None:
         super().__init__(components, record)
@@ -34,6 +40,7 @@ class TextTask(PipelineTask):
         self.cut_at = limits.known_length(self.tokenizer)
         self._pad = padding.collator(self.tokenizer, self.padding_side())
         self._shows = padding.shows(self.model)
+        self._reader = TextReader(self.tokenizer, self._lock)
 
     def padding_side(self) -> str:
         """Where texts are padded, "left" or "right", whatever their tokenizer says."""
@@ -54,7 +61,20 @@ class TextTask(PipelineTask):
 
     def prepare(self, row: Any, plan: Plan) -> list[Prepared]:
         self._check_beginning(row, plan)
-        parts = super().prepare(row, plan)
+        return super().prepare(row, plan)
+
+    def prepare_all(self, rows: Sequence[Any], plan: Plan) -> list[list[Prepared] | Exception]:
+        if not (self.only_tokenizes and self._reader.reads(rows, plan.prepare)):
+            return super().prepare_all(rows, plan)
+        try:
+            items = self._reader.read(rows, plan.prepare)
+        except Exception as exc:  # noqa: BLE001 - of one of these texts, or of another job's: each by itself will say
+            logger.info("texts are read one by one: %s", type(exc).__name__, extra={"action": "one_by_one"})
+            return super().prepare_all(rows, plan)
+        return [tried(self.parts, row, [item], plan) for row, item in zip(rows, items, strict=True)]
+
+    def parts(self, row: Any, items: Sequence[Mapping[str, Any]], plan: Plan) -> list[Prepared]:
+        parts = super().parts(row, items, plan)
         if any(part.length == 0 for part in parts):
             raise SchemaError("a row of no tokens; this tokenizer adds none to an empty text", field="inputs")
         return parts

@@ -17,6 +17,7 @@ class TextClassification(TextTask):
     """
 
     specimen = SPECIMEN
+    only_tokenizes = True
     allowed = frozenset({"top_k", "function_to_apply", "truncation", "max_length"})
 
     def plan(self, params: Mapping[str, Any]) -> Plan:
