@@ -9,6 +9,7 @@
 | `<ns>:workers`      | sorted set   | heartbeat               | client, unload          | pruned by readers' clock |
 | `<ns>:queues`       | set          | submit                  | operators               | pruned by readers |
 | `<ns>:lanes:<queue>` | sorted set  | heartbeat, rehome       | submit, rollcall        | pruned by rehome |
+| `<ns>:waiting:<queue>` | sorted set | submit, steal          | steal                   | pruned by steal |
 | `<ns>:heard:<queue>` | sorted set  | take, rollcall          | rollcall                | pruned by requeue |
 | `<ns>:watch:<queue>` | string      | rollcall                | rollcall                | a silence of the server |
 | `<ns>:doubt:<queue>` | string      | rollcall                | rollcall                | `WORKER_TTL_S` |
@@ -148,6 +149,10 @@ class Keys:
 
     def homes(self, queue_name: str, worker_id: str) -> str:
         return f"{self.namespace}:homes:{queue_name}:{worker_id}"
+
+    def waiting(self, queue_name: str) -> str:
+        """The workers in whose lanes there something may wait, and since when at the earliest."""
+        return f"{self.namespace}:waiting:{queue_name}"
 
     def bell(self, queue_name: str, worker_id: str = "") -> str:
         """The channel of what comes to a queue; with a worker, to its lane there."""

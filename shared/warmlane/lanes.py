@@ -22,6 +22,9 @@ from warmlane.settings import QUEUED_TTL_S
 
 #: So long may the wait for the model's worker be before another one takes it on as well, in seconds.
 PATIENCE_S = 2.0
+#: How many lanes a worker without work looks into, and at how many messages of each.
+_LANES = 4
+_DEPTH = 32
 
 _LANE_TTL_MS = int(WORKER_TTL_S * 1000)
 
@@ -74,6 +77,7 @@ class Submit(Op[Accepted]):
                 names.bytes(queue),
                 names.paces,
                 names.queues,
+                names.waiting(queue),
             ],
             [
                 message.options["redis_message_id"],
@@ -154,6 +158,37 @@ class Take(Op[list[bytes | None]]):
         queue, worker = self.queue_name, self.worker_id
         own = [names.acks(worker, queue), names.messages(queue), names.heartbeats(queue)]
         return [*own, *names.lists(queue, worker, upwards=self.upwards)], [self.most, worker]
+
+    def read(self, reply: Any) -> list[bytes | None]:
+        return list(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Steal(Op[list[bytes | None]]):
+    """Take messages that wait too long in another worker's lane, all of one model. The reply has their bytes.
+
+    They are of a model that it holds; of any, where the other worker has a job that takes longer than a load.
+
+    Attributes:
+        models: names of those that the worker holds.
+        load_ms: how long it takes to load one.
+        patience_ms: what has waited for less is left.
+    """
+
+    script = "steal"
+    queue_name: str
+    worker_id: str
+    most: int
+    models: frozenset[str] = frozenset()
+    load_ms: float = 0.0
+    patience_ms: float = 1000 * PATIENCE_S
+
+    def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
+        queue, worker = self.queue_name, self.worker_id
+        keys = [names.acks(worker, queue), names.messages(queue), names.queue(queue), names.waiting(queue), names.paces]
+        waits = [int(self.patience_ms), int(max(1000 * PATIENCE_S, self.load_ms))]
+        places = [names.job(""), names.home(queue, ""), names.homes(queue, ""), HOME_TTL_S * 1000]
+        return keys, [worker, self.most, *waits, _LANES, _DEPTH, *places, *sorted(self.models)]
 
     def read(self, reply: Any) -> list[bytes | None]:
         return list(reply)

@@ -176,7 +176,7 @@ _DEFAULT_WORKER = {spec.name: spec.default for spec in fields(WorkerInfo)}
 def pack_worker(info: WorkerInfo) -> bytes:
     """A worker's description as it is stored."""
     body = {name: getattr(info, name) for name in WorkerInfo.__slots__ if name != "models"}
-    for name in ("pool", "pace_ms"):  # they came after the first release
+    for name in ("pool", "pace_ms", "load_ms"):  # they came after the first release
         if body[name] == _DEFAULT_WORKER[name]:
             del body[name]
     body["models"] = [_warm(warm) for warm in info.models]

@@ -321,6 +321,7 @@ class WorkerInfo:
 
     Attributes:
         pace_ms: how long a job takes it lately: the time in which some ran, divided by their number.
+        load_ms: how long the load of a model takes it lately; 0 before the first.
     """
 
     id: str
@@ -335,6 +336,7 @@ class WorkerInfo:
     models: tuple[WarmModel, ...]
     pool: str = "default"
     pace_ms: float = 1.0
+    load_ms: float = 0.0
 
     @property
     def held_bytes(self) -> int:

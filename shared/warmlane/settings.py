@@ -80,13 +80,13 @@ class Settings:
         if namespace := env.get("WARMLANE_NAMESPACE"):
             values["namespace"] = namespace
         values["home"] = Path(env.get("WARMLANE_HOME") or _default_home(env)).expanduser()
-        values["result_ttl_s"] = int(number(env, "WARMLANE_RESULT_TTL", RESULT_TTL_S, minimum=1, maximum=LONGEST_S))
+        values["result_ttl_s"] = whole(env, "WARMLANE_RESULT_TTL", RESULT_TTL_S, minimum=1, maximum=LONGEST_S)
         values["connect_timeout_s"] = number(env, "WARMLANE_CONNECT_TIMEOUT", 5.0, minimum=0.1)
-        values["queue_jobs"] = int(number(env, "WARMLANE_QUEUE_JOBS", QUEUE_JOBS, minimum=1))
-        values["queue_bytes"] = int(number(env, "WARMLANE_QUEUE_BYTES", QUEUE_BYTES, minimum=1))
+        values["queue_jobs"] = whole(env, "WARMLANE_QUEUE_JOBS", QUEUE_JOBS, minimum=1)
+        values["queue_bytes"] = whole(env, "WARMLANE_QUEUE_BYTES", QUEUE_BYTES, minimum=1)
         values["blobs"] = env.get("WARMLANE_BLOBS") or None
-        values["inline_bytes"] = int(number(env, "WARMLANE_INLINE_BYTES", INLINE_BYTES, minimum=1))
-        values["blob_bytes"] = int(number(env, "WARMLANE_BLOB_BYTES", BLOB_BYTES, minimum=1))
+        values["inline_bytes"] = whole(env, "WARMLANE_INLINE_BYTES", INLINE_BYTES, minimum=1)
+        values["blob_bytes"] = whole(env, "WARMLANE_BLOB_BYTES", BLOB_BYTES, minimum=1)
         values |= {name: value for name, value in overrides.items() if value is not None}
         settings = cls(**values)
         if not re.fullmatch(r"[\w.-]+", settings.namespace, re.ASCII):
@@ -118,3 +118,15 @@ def number(env: Mapping[str, str], name: str, default: float, minimum: float = 0
     if value > maximum:
         raise ConfigurationError(f"{name}: must be at most {maximum:g}")
     return value
+
+
+def whole(env: Mapping[str, str], name: str, default: int, minimum: int = 0, maximum: float = math.inf) -> int:
+    """A whole number from the environment.
+
+    Raises:
+        ConfigurationError: as `number`, or a fraction.
+    """
+    value = float(number(env, name, default, minimum, maximum))
+    if not value.is_integer():
+        raise ConfigurationError(f"{name}: must be a whole number")
+    return int(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -32,8 +33,13 @@ def pair(fleet: Fleet) -> Fleet:
 
 def live(client: Client, count: int) -> None:
     """Return when so many workers are ready: there is nothing to block on before their first job."""
+    until(lambda: sum(worker.state == "ready" for worker in client.workers()) == count)
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Return when something is so that nobody tells of."""
     pause = threading.Event()
-    while sum(worker.state == "ready" for worker in client.workers()) != count:
+    while not true():
         pause.wait(0.1)
 
 
@@ -78,6 +84,32 @@ def test_a_model_finds_a_new_home_when_its_worker_leaves(pair: Fleet) -> None:
         assert all(answer["score"] == pytest.approx(answers[0]["score"], abs=1e-5) for answer in answers)
         assert jobs[-1].status().worker != home
         assert supervisor.wait(START_S) == 0
+
+
+def test_a_worker_without_work_helps_one_that_has_a_long_job(fleet: Fleet) -> None:
+    """Each does one job at a time. What waits behind a long one and the one in hand is done by the other, which does
+    not hold the model, a few seconds after it came: the patience, a heartbeat, a look, a load."""
+    for _ in range(2):
+        fleet.start_worker("--threads", "1", ready=False)
+    with fleet.client() as client:
+        source = tiny.save("text-classification", fleet.home / "source")
+        client.save("one", source, task="text-classification").result(timeout=START_S)
+        live(client, 2)
+        client.load("one").result(timeout=START_S)
+        long = client.predict("one", ["the cat"] * 200_000)
+        for state in (State.QUEUED, State.LOADING):
+            until(lambda state=state: long.status().state is not state)  # type: ignore[misc]
+        held = client.predict("one", "the cat")
+        until(lambda: client.fleet().queues[1].taken == 2)
+        waits = client.predict("one", "the cat")
+        waits.result(timeout=START_S)
+        assert (long.status().state, held.status().state) == (State.RUNNING, State.QUEUED)
+        status = waits.status()
+        assert status.worker != long.status().worker
+        assert status.finished is not None
+        assert status.finished - status.queued < 15
+        long.cancel()
+        held.result(timeout=START_S)
 
 
 def children(pid: int) -> list[int]:

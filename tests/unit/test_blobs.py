@@ -190,6 +190,13 @@ def test_an_empty_store_is_swept_too(where: str) -> None:
     assert made(where).sweep(lambda ids: set(), 0) == 0
 
 
+@pytest.mark.parametrize("url", ["file://", "file://blobs"])
+def test_a_files_url_without_a_path_is_refused(url: str) -> None:
+    """It would mean the working directory, which is another one for each process."""
+    with pytest.raises(ConfigurationError, match="three slashes"):
+        place(url)
+
+
 def test_a_places_password_is_not_told() -> None:
     """The errors of a store name it without user and password."""
     remote = Remote("memory://user:secret@blobs")

@@ -68,3 +68,22 @@ def test_a_load_is_no_part_of_a_jobs_time(clock: Clock) -> None:
     clock.now += 0.01
     pace.end()
     assert pace.ms < 2
+
+
+def test_how_long_a_load_takes_is_told(clock: Clock) -> None:
+    """0 before the first; then what loads take lately, and of two at a time the time in which both were done."""
+    pace = Pace(clock)
+    assert pace.load_ms == 0
+    pace.load(begins=True)
+    pace.load(begins=True)
+    clock.now += 2
+    pace.load(begins=False)
+    assert pace.load_ms == 0
+    clock.now += 2
+    pace.load(begins=False)
+    assert pace.load_ms == pytest.approx(4000)
+    for _ in range(20):
+        pace.load(begins=True)
+        clock.now += 1
+        pace.load(begins=False)
+    assert pace.load_ms == pytest.approx(1000, rel=0.01)

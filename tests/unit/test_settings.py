@@ -96,6 +96,13 @@ def test_a_result_is_kept_for_ten_years_at_most() -> None:
         Settings.from_env({"WARMLANE_RESULT_TTL": "1e18"})
 
 
+@pytest.mark.parametrize("name", ["RESULT_TTL", "QUEUE_JOBS", "QUEUE_BYTES", "INLINE_BYTES", "BLOB_BYTES"])
+def test_a_fraction_of_a_job_a_byte_or_a_second_is_refused(name: str) -> None:
+    """And not cut off."""
+    with pytest.raises(ConfigurationError, match=f"WARMLANE_{name}: must be a whole number"):
+        Settings.from_env({f"WARMLANE_{name}": "1.5"})
+
+
 def test_a_number_may_be_at_its_minimum() -> None:
     """The minimum itself is allowed, in any spelling that Python reads; below it is not."""
     assert number({"X": "1e1"}, "X", 0, minimum=10) == 10

@@ -95,8 +95,7 @@ class WorkerProcess:
     def _startup(self) -> None:
         tracing.check()
         settings, client_settings = self._settings, self._settings.client
-        url = server_url(client_settings)
-        names = Keys(client_settings.namespace)
+        url, names = server_url(client_settings), Keys(client_settings.namespace)
         self._client = connect(url, retry_s=_RETRY_S, connections=settings.threads + 32)
         store = self._store = RedisStore(self._client, names, url)
         self._blame()
@@ -168,6 +167,7 @@ class WorkerProcess:
             observer,
         )
         self._broker.on_reject = self._lifecycle.reject
+        self._broker.describe = self._describe
         # No hook may lose a job, so jobs' life is in their actors; these two may be late or fail alone.
         for middleware in (ComputeAlone(), self._presence):
             self._broker.add_middleware(middleware)
@@ -209,6 +209,7 @@ class WorkerProcess:
             models=self._engine.warm(),
             pool=settings.pool,
             pace_ms=self._lifecycle.pace_ms,
+            load_ms=self._lifecycle.load_ms,
         )
 
     def _serve(self) -> None:

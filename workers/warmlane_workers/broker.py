@@ -7,6 +7,7 @@ that
   last life was killed (the broker's id is stable, so a restarted worker finds what it had taken);
 - takes over from workers that are not heard any more, and from none because the server was away;
 - takes from this worker's own lane and by priority, and puts back to the front;
+- takes what waits too long in the lanes of others while it has nothing to do;
 - sleeps on a doorbell instead of polling;
 - stops fetching when the worker drains, while heartbeats go on.
 """
@@ -28,9 +29,11 @@ from dramatiq.errors import ConnectionClosed, DecodeError
 
 from warmlane.errors import CodecError, ServerUnreachable, WarmlaneError
 from warmlane.keys import MANAGE_QUEUE
-from warmlane.lanes import Take
+from warmlane.lanes import Steal, Take
 from warmlane.message import JobMessage
+from warmlane.model import ModelRef
 from warmlane.rescue import Acknowledge, Rehome, Requeue, Rollcall
+from warmlane.results import WorkerInfo
 from warmlane.store import RedisStore
 
 logger = logging.getLogger(__name__)
@@ -42,6 +45,8 @@ SILENCE_S = 5.0
 #: How often a consumer looks for orphans, and for what dead workers have left, in seconds.
 SWEEP_S = 5.0
 RESCUE_S = 3.0
+#: How often a consumer without work looks into the lanes of others, in seconds.
+STEAL_S = 1.0
 #: Every so many fetches begin with the lowest priority, so that nothing waits for ever.
 _UPWARDS_EVERY = 8
 #: A busy worker rests so long before it fetches, in seconds: what comes meanwhile costs one round trip.
@@ -64,6 +69,7 @@ class LaneBroker(RedisBroker):
     Attributes:
         on_reject: moves a message that does not decode to the dead letters.
         draining: fetch nothing more.
+        describe: what this worker holds, and how long it loads; without it, it leaves the lanes of others alone.
     """
 
     def __init__(self, store: RedisStore, broker_id: str, threads: int) -> None:
@@ -80,6 +86,7 @@ class LaneBroker(RedisBroker):
         self.threads = threads
         self.on_reject: OnReject = lambda queue_name, message_id, error: None
         self.draining = False
+        self.describe: Callable[[], WorkerInfo] | None = None
         self._held: dict[str, set[str]] = {}
         self._bells: dict[str, threading.Event] = {}
 
@@ -158,7 +165,7 @@ class LaneConsumer(Consumer):
         self._held = broker.held(queue_name)
         self._bell = broker.bell(queue_name)
         self._fetched: deque[JobMessage] = deque()
-        self._sweep_at = self._rescue_at = 0.0
+        self._sweep_at = self._rescue_at = self._steal_at = 0.0
         self._fetches = 0
 
     def __next__(self) -> MessageProxy | None:
@@ -216,7 +223,25 @@ class LaneConsumer(Consumer):
             return  # the rescues go on, and so keep a full worker alive
         self._fetches += 1
         upwards = not self._fetches % _UPWARDS_EVERY
-        for data in store.run(Take(self.queue_name, worker_id, free, upwards)):
+        self._receive(store.run(Take(self.queue_name, worker_id, free, upwards)))
+        if not self._fetched and not self._held:
+            self._steal()
+
+    def _steal(self) -> None:
+        """Take from the lane of a worker that cannot keep up; more at once where there was something."""
+        describe, now = self.broker.describe, time.monotonic()
+        if describe is None or self.queue_name == MANAGE_QUEUE or now < self._steal_at:
+            return
+        info = describe()
+        models = frozenset(ModelRef.parse(held.model).name for held in info.models)
+        found = self.broker.store.run(Steal(self.queue_name, self.broker.broker_id, self.chunk, models, info.load_ms))
+        if found:
+            logger.info("took %d messages of another's lane", len(found), extra={"action": "steal"})
+        self._steal_at = now + (0.0 if found else STEAL_S)
+        self._receive(found)
+
+    def _receive(self, found: list[bytes | None]) -> None:
+        for data in found:
             message = self._decode(data)
             if message is not None:
                 self._fetched.append(message)

@@ -185,6 +185,11 @@ class Lifecycle:
         """How long a job on the device takes here lately."""
         return self._pace.ms
 
+    @property
+    def load_ms(self) -> float:
+        """How long the load of a model takes here lately; 0 before the first."""
+        return self._pace.load_ms
+
     def work(self, queue: str, job_id: str, job: Job | StoredJob) -> None:
         """Take a job up, run it and commit its outcome. Its message is settled on return, or may be acknowledged.
 

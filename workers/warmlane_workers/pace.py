@@ -1,4 +1,4 @@
-"""How fast this process answers: what a client needs to guess how long a job will wait here. Knows no jobs."""
+"""How fast this process answers and loads: what it takes to guess how long a job will wait here. Knows no jobs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 #: Share of what was known before that a new job leaves standing.
 _MEMORY = 0.98
+#: The same for a new load: there are fewer of them.
+_LOAD_MEMORY = 0.7
 
 
 class Pace:
@@ -17,6 +19,7 @@ class Pace:
 
     Attributes:
         running: how many run now.
+        load_ms: how long a load takes lately, in milliseconds; 0 before the first.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -25,7 +28,9 @@ class Pace:
         self._since = 0.0  # from when on the time of what runs is not yet counted
         self._ms = 1.0
         self._loads = 0
+        self._loading_since = 0.0
         self.running = 0
+        self.load_ms = 0.0
 
     @property
     def ms(self) -> float:
@@ -50,5 +55,10 @@ class Pace:
     def load(self, *, begins: bool) -> None:
         """A model's load begins, or has ended."""
         with self._lock:
+            self._since = now = self._clock()
+            if begins and not self._loads:
+                self._loading_since = now
             self._loads += 1 if begins else -1
-            self._since = self._clock()
+            if not self._loads:
+                took = 1000 * (now - self._loading_since)
+                self.load_ms = _LOAD_MEMORY * self.load_ms + (1 - _LOAD_MEMORY) * took if self.load_ms else took

@@ -12,7 +12,7 @@ from typing import Any
 from warmlane.errors import ConfigurationError
 from warmlane.keys import DEFAULT_POOL, QUEUES
 from warmlane.model import NAME
-from warmlane.settings import Settings, number
+from warmlane.settings import LONGEST_S, Settings, number, whole
 
 #: How long a conversation waits for its next turn, in seconds.
 CONVERSATION_TTL_S = 24 * 3600
@@ -124,17 +124,19 @@ class WorkerSettings:
             "store": os.path.expanduser(env.get("WARMLANE_STORE") or client.home / "models"),
             "store_cache": Path(env.get("WARMLANE_STORE_CACHE") or client.home / "store-cache").expanduser(),
             "source_roots": tuple(Path(root).expanduser().resolve() for root in roots.split(":") if root),
-            "threads": _whole(env, "WARMLANE_THREADS", 64, minimum=1),
+            "threads": whole(env, "WARMLANE_THREADS", 64, minimum=1),
             "queues": tuple(env["WARMLANE_QUEUES"].split(",")) if env.get("WARMLANE_QUEUES") else QUEUES,
             "pool": env.get("WARMLANE_POOL") or DEFAULT_POOL,
             "cache_bytes": _size(env, "WARMLANE_CACHE_BYTES"),
             "host_cache_bytes": _size(env, "WARMLANE_HOST_CACHE_BYTES"),
             "cache_ttl_s": number(env, "WARMLANE_CACHE_TTL", 0),
-            "batch_tokens": _whole(env, "WARMLANE_BATCH_TOKENS", 0),
+            "batch_tokens": whole(env, "WARMLANE_BATCH_TOKENS", 0),
             "continuous_batching": _continuous_batching(env),
             "trust_remote_code": _flag(env, "WARMLANE_TRUST_REMOTE_CODE"),
             "url_inputs": _flag(env, "WARMLANE_URL_INPUTS"),
-            "conversation_ttl_s": _whole(env, "WARMLANE_CONVERSATION_TTL", CONVERSATION_TTL_S, minimum=1),
+            "conversation_ttl_s": whole(
+                env, "WARMLANE_CONVERSATION_TTL", CONVERSATION_TTL_S, minimum=1, maximum=LONGEST_S
+            ),
             "drain_timeout_s": number(env, "WARMLANE_DRAIN_TIMEOUT", 600),
             "metrics_port": _port(env, METRICS_PORT),
             "metrics_host": env.get("WARMLANE_METRICS_HOST") or "127.0.0.1",
@@ -172,14 +174,7 @@ def _size(env: Mapping[str, str], name: str) -> Size | None:
 
 def _port(env: Mapping[str, str], name: str) -> int:
     """A port; 0 where none is set. One that the system chooses would be found by nobody."""
-    port = _whole(env, name, 1, minimum=1)
+    port = whole(env, name, 1, minimum=1)
     if port > _HIGHEST_PORT:
         raise ConfigurationError(f"{name}: a port is at most {_HIGHEST_PORT}")
     return port if env.get(name) else 0
-
-
-def _whole(env: Mapping[str, str], name: str, default: int, minimum: int = 0) -> int:
-    value = float(number(env, name, default, minimum))
-    if not value.is_integer():  # nor are nan and inf
-        raise ConfigurationError(f"{name}: must be a whole number")
-    return int(value)

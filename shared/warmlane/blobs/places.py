@@ -46,12 +46,15 @@ def place(where: str) -> Place:
     """The place that a setting names: a path, `file://…`, or another URL.
 
     Raises:
-        MissingExtra, ConfigurationError: fsspec, or what it needs for such a URL, is not there.
+        MissingExtra, ConfigurationError: fsspec, or what it needs for such a URL, is not there; or no place has such a
+            URL.
     """
     parts = urlsplit(where)
     if not parts.scheme or "://" not in where:
         return Directory(Path(where).expanduser())
     if parts.scheme == "file":
+        if parts.netloc or not parts.path:
+            raise ConfigurationError("WARMLANE_BLOBS: a file's URL has three slashes, as in file:///srv/blobs")
         return Directory(Path(parts.path))
     return Remote(where)
 

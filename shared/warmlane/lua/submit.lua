@@ -1,5 +1,5 @@
 -- Accept a job: its record, its message, a place in a queue, and the bell that wakes a worker; all or nothing.
--- KEYS job, queue list, queue messages, lanes, home, bytes, paces, queues.
+-- KEYS job, queue list, queue messages, lanes, home, bytes, paces, queues, waiting lanes.
 -- ARGV id, message, record TTL (s), deadline (ms) or '', most messages, most bytes, digest, suffix of lists by priority,
 --   lane TTL (ms), home TTL (ms), patience (ms), prefix of acknowledgements, their suffix, prefix of homes, bell,
 --   bytes of its payload that lie elsewhere, name of the queue, number of warm workers, each worker, number of cold workers, each worker and its models, field, value, ...
@@ -105,5 +105,8 @@ local place = (lane and '@' .. lane or '')
 -- Behind other messages no bell is needed: whoever has room was rung for those, or looks again when it has.
 if redis.call('RPUSH', KEYS[2] .. place .. ARGV[8], ARGV[1]) == 1 then
   redis.call('PUBLISH', ARGV[15] .. place, '')
+  if lane then -- for who has nothing to do (steal.lua)
+    redis.call('ZADD', KEYS[9], 'NX', string.format('%.0f', now), lane)
+  end
 end
 return { 1, lane or '' }
