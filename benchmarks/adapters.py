@@ -31,8 +31,8 @@ from tests import tiny
 from tests.fleet import minilm
 from tests.inprocess import Records, Served
 from warmlane.jobs import LoadJob
+from warmlane_workers.context import JobContext
 from warmlane_workers.engine.mixing import Part
-from warmlane_workers.lifecycle import JobContext
 
 TEXTS = 32
 MIXED = 16

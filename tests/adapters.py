@@ -17,8 +17,8 @@ from peft import LoraConfig, get_peft_model
 from tests import tiny
 from tests.inprocess import Records, Served
 from warmlane.jobs import LoadJob
+from warmlane_workers.context import JobContext
 from warmlane_workers.engine.batcher import Lane, Row
-from warmlane_workers.lifecycle import JobContext
 
 CLASSIFIER, FEATURES, WRITER = tiny.TASKS
 TEXTS = tiny.texts(12, longest=20, seed=3)

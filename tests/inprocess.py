@@ -12,10 +12,10 @@ import transformers
 
 from warmlane.jobs import PredictJob
 from warmlane.stream import AppendText, Piece
+from warmlane_workers.context import JobContext
 from warmlane_workers.engine import device
 from warmlane_workers.engine.engine import Engine
 from warmlane_workers.flavor import save_model
-from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.modelstore import ModelStore
 
 

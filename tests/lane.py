@@ -17,7 +17,8 @@ from warmlane.store import RedisStore, connect
 from warmlane_workers import actors
 from warmlane_workers.bell import Bell
 from warmlane_workers.broker import HEARTBEAT_TIMEOUT_MS, LaneBroker
-from warmlane_workers.lifecycle import JobContext, Lifecycle
+from warmlane_workers.context import JobContext
+from warmlane_workers.lifecycle import Lifecycle
 
 #: Longer than any step here takes; a test that waits so long has failed.
 LIMIT_S = 15

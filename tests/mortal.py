@@ -27,7 +27,8 @@ from warmlane.keys import PREDICT_QUEUE, Keys
 from warmlane.store import RedisStore, connect
 from warmlane_workers import actors, supervisor
 from warmlane_workers.broker import LaneBroker
-from warmlane_workers.lifecycle import JobContext, Lifecycle
+from warmlane_workers.context import JobContext
+from warmlane_workers.lifecycle import Lifecycle
 
 #: How long a job takes, in seconds: enough for some to be under way whenever their process is killed.
 WORK_S = 0.005

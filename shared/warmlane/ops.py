@@ -7,11 +7,12 @@ Scripts lie in `lua/`; each is atomic and takes one round trip.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from warmlane import codec
 from warmlane.errors import JobExpired, WarmlaneError
+from warmlane.jobs import new_id
 from warmlane.keys import WORKER_TTL_S, Keys
 from warmlane.records import (
     Outcome,
@@ -90,6 +91,7 @@ class Start(Op[Verdict]):
     Attributes:
         life: the process that runs it, as `warmlane.blame` asks after it.
         alone: nothing else runs in that process.
+        turn: names this request, so that it counts once if it is sent again for want of a reply.
     """
 
     script = "start"
@@ -98,6 +100,7 @@ class Start(Op[Verdict]):
     life: str = ""
     alone: bool = False
     patience: Patience = PATIENCE
+    turn: str = field(default_factory=new_id, compare=False)
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         patience = self.patience
@@ -112,6 +115,7 @@ class Start(Op[Verdict]):
                 "1" if self.alone else "",
                 text_event(self.job_id),
                 names.inbox(""),
+                self.turn,
             ],
         )
 

@@ -99,6 +99,9 @@ def _final_errors(deadline: float) -> Iterator[None]:
     except redis.ConnectionError as exc:
         if (refusal := _refusal(exc)) is not None:
             raise _Refused(refusal) from None
+        # So comes the silence that a new connection meets, in an event loop.
+        if isinstance(exc.__cause__, redis.TimeoutError) and time.monotonic() > deadline:
+            raise _Refused(exc) from None
         raise
 
 

@@ -15,10 +15,10 @@ from transformers import BertConfig, BertForSequenceClassification
 from tests import tiny
 from tests.inprocess import Records
 from warmlane.jobs import LoadJob, PredictJob
+from warmlane_workers.context import JobContext
 from warmlane_workers.engine import device
 from warmlane_workers.engine.engine import Engine
 from warmlane_workers.flavor import save_model
-from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.modelstore import ModelStore
 
 collect_ignore_glob = [] if torch.cuda.is_available() else ["test_*.py"]

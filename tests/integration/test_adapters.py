@@ -15,9 +15,9 @@ from tests.adapters import CLASSIFIER, FEATURES, TEXTS, add, add_all, alone, ans
 from tests.inprocess import Records, Served
 from warmlane.jobs import LoadJob
 from warmlane_workers.catalog import Catalog
+from warmlane_workers.context import JobContext
 from warmlane_workers.engine import device
 from warmlane_workers.flavor import reading
-from warmlane_workers.lifecycle import JobContext
 
 
 @pytest.fixture(scope="module")

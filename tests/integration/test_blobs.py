@@ -31,7 +31,8 @@ from warmlane.rescue import Acknowledge
 from warmlane.results import State
 from warmlane.store import RedisStore, connect
 from warmlane_workers import sweeper
-from warmlane_workers.lifecycle import JobContext, Lifecycle
+from warmlane_workers.context import JobContext
+from warmlane_workers.lifecycle import Lifecycle
 from warmlane_workers.sweeper import Sweeper
 
 #: A payload, and a result, that goes to the store.

@@ -28,7 +28,7 @@ from warmlane.message import JobMessage
 from warmlane.results import State
 from warmlane_workers import broker
 from warmlane_workers.broker import HEARTBEAT_TIMEOUT_MS
-from warmlane_workers.lifecycle import JobContext
+from warmlane_workers.context import JobContext
 
 #: How soon good jobs are done, whatever lies among them.
 SOON_S = 5.0

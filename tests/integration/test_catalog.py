@@ -18,7 +18,7 @@ from warmlane.registry import PublishAlias, PublishModel, ReadModel, ReadModels
 from warmlane.results import ModelInfo, State
 from warmlane.store import RedisStore, connect
 from warmlane_workers.catalog import Catalog
-from warmlane_workers.lifecycle import JobContext
+from warmlane_workers.context import JobContext
 from warmlane_workers.management import Management
 from warmlane_workers.modelstore import ModelStore
 

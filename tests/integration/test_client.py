@@ -28,6 +28,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.server import Server
 from warmlane import AsyncClient, Client, Settings, State, codec
 from warmlane._wire import RECHECK_S
 from warmlane.client import Job
@@ -698,6 +699,31 @@ def test_a_server_that_refuses_a_command_is_a_named_error(own_url: str) -> None:
             client.load("m")
 
 
+def test_a_silent_server_is_told_within_the_timeout_each_time(tmp_path: Path) -> None:
+    """One that takes calls and answers none: also to the calls that need a connection of their own, after the first."""
+    server = Server(tmp_path / "h")
+    server.attach()
+    settings = Settings(redis_url=server.url, connect_timeout_s=0.5)
+
+    async def ask(client: AsyncClient) -> float:
+        began = time.monotonic()
+        with pytest.raises(ServerUnreachable):
+            await client.workers()
+        return time.monotonic() - began
+
+    async def ask_twice() -> list[float]:
+        async with AsyncClient(settings=settings) as client:
+            await client.workers()
+            server.freeze()
+            return [await ask(client) for _ in range(2)]
+
+    try:
+        assert max(asyncio.run(ask_twice())) < 3 * settings.connect_timeout_s
+    finally:
+        server.thaw()
+        server.detach()
+
+
 # -- TLS -------------------------------------------------------------------------------------------------------------
 
 
@@ -883,6 +909,25 @@ def test_a_server_that_was_killed_is_started_again(tmp_path: Path) -> None:
             assert server_pid(home) not in (None, pid)
             with Client(url) as client:
                 assert client.job(job_id).status().state is State.QUEUED
+
+
+def test_a_server_that_is_too_busy_to_answer_gets_no_rival(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two would write the same file. Whoever comes hears that it runs, and uses it when it answers again."""
+    home = tmp_path / "h"
+    monkeypatch.setattr("warmlane.embedded._PATIENCE_S", 0.1)
+    with embedded(home) as url, Client(url) as client:
+        job_id = client.load("m").id
+        pid = server_pid(home)
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(ServerUnreachable, match="runs and does not answer"), embedded(home):
+                pass
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        with embedded(home):
+            assert server_pid(home) == pid
+            assert client.job(job_id).status().state is State.QUEUED
 
 
 def test_the_embedded_server_is_private(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests import tiny_seq2seq, tiny_text
 from tests.inprocess import Records, Served, seeded
 from warmlane.errors import InvalidInput, InvalidParams
 from warmlane.jobs import LoadJob, PredictJob
-from warmlane_workers.lifecycle import JobContext
+from warmlane_workers.context import JobContext
 
 DEFAULTS = [{"name": "top_k", "type": "long", "default": 3, "shape": None}]
 TEXT = "the cat sat"

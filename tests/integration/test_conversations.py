@@ -21,10 +21,10 @@ from warmlane.keys import Keys
 from warmlane.results import Table
 from warmlane.signature import check_inputs, default_signature
 from warmlane.store import RedisStore, connect
+from warmlane_workers.context import JobContext
 from warmlane_workers.engine import conversations, device
 from warmlane_workers.engine.engine import Engine
 from warmlane_workers.flavor import save_model
-from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.modelstore import ModelStore
 from warmlane_workers.pipelines.classic import register
 from warmlane_workers.tasks.conversational import shortened

@@ -12,10 +12,10 @@ import transformers
 from tests import tiny_code
 from warmlane.errors import CustomCodeRefused
 from warmlane.jobs import LoadJob, PredictJob
+from warmlane_workers.context import JobContext
 from warmlane_workers.engine import device
 from warmlane_workers.engine.engine import Engine
 from warmlane_workers.flavor import save_model
-from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.modelstore import ModelStore
 
 CPU = device.find("cpu")

@@ -13,10 +13,10 @@ from warmlane.errors import ModelNotFound
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
 from warmlane.results import State
+from warmlane_workers.context import JobContext
 from warmlane_workers.engine import device
 from warmlane_workers.engine.engine import Engine
 from warmlane_workers.flavor.save import save_model
-from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.modelstore import ModelStore
 
 

@@ -211,6 +211,15 @@ def test_a_job_that_waits_too_long_expires(fleet: Fleet) -> None:
     assert fleet.store.run(Start(job.id, "a")).word == "final"
 
 
+def test_a_job_that_is_taken_up_twice_for_want_of_a_reply_counts_once(fleet: Fleet) -> None:
+    """A worker that sends its request again does not use up an attempt; another request does."""
+    job, request = fleet.predict(), Start(fleet.predict(), "a")
+    again = [fleet.store.run(request).attempts for _ in range(3)]
+    assert again == [1, 1, 1]
+    assert fleet.store.run(Start(request.job_id, "a")).attempts == 2
+    assert fleet.store.run(Start(job, "a")).attempts == 1
+
+
 def test_a_late_job_is_not_started(fleet: Fleet) -> None:
     """A worker that takes it up after its deadline is told so, though nobody has looked meanwhile."""
     job = fleet.predict(deadline=60)

@@ -15,7 +15,7 @@ from tests.integration.test_native import DECISION, png, tone
 from warmlane.errors import InputTooLong, InvalidParams
 from warmlane.jobs import PredictJob
 from warmlane.results import Table
-from warmlane_workers.lifecycle import JobContext
+from warmlane_workers.context import JobContext
 from warmlane_workers.tasks import limits
 
 RATE_HZ = 16_000

@@ -25,6 +25,7 @@ from warmlane.errors import (
     OutOfMemory,
 )
 from warmlane.jobs import LoadJob, PredictJob
+from warmlane_workers.context import JobContext
 from warmlane_workers.engine import device, patience
 from warmlane_workers.engine.engine import Engine
 from warmlane_workers.engine.parking import ParkedWeights, can_park
@@ -32,7 +33,6 @@ from warmlane_workers.flavor import reading
 from warmlane_workers.flavor.load import load_components
 from warmlane_workers.flavor.save import save_model
 from warmlane_workers.flavor.weights import loaded_bytes
-from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.modelstore import ModelStore
 from warmlane_workers.pipelines.memory import within_memory
 from warmlane_workers.settings import Size

@@ -13,11 +13,11 @@ from tests import tiny
 from tests.inprocess import Records
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.ops import ReportProgress
+from warmlane_workers.context import JobContext
 from warmlane_workers.engine import device
 from warmlane_workers.engine.engine import Engine
 from warmlane_workers.flavor.load import load_components
 from warmlane_workers.flavor.save import save_model
-from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.modelstore import ModelStore
 from warmlane_workers.observer import Batch, Observer
 

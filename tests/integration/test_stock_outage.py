@@ -18,7 +18,7 @@ from tests.server import Server
 from tests.stock import DELAYED, Stock, until, watch, working
 from warmlane.errors import InternalError
 from warmlane.jobs import PredictJob
-from warmlane_workers.lifecycle import JobContext
+from warmlane_workers.context import JobContext
 
 
 @dataclass

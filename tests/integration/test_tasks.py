@@ -18,10 +18,10 @@ from tests.fleet import minilm
 from warmlane.errors import ArtifactError, InputTooLong, InvalidParams, SchemaError, SourceIncomplete
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.results import Table
+from warmlane_workers.context import JobContext
 from warmlane_workers.engine import device
 from warmlane_workers.engine.engine import Engine
 from warmlane_workers.flavor import save_model
-from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.modelstore import ModelStore
 
 #: Answers in fp32 may differ by so much between a batch and a row alone.

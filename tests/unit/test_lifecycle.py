@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +16,8 @@ from warmlane.keys import queue_of
 from warmlane.ops import PATIENCE, Finish, ReportProgress, Start, Verdict
 from warmlane.records import Outcome
 from warmlane.results import State
-from warmlane_workers.lifecycle import REPORT_S, JobContext, Lifecycle
+from warmlane_workers.context import REPORT_S, JobContext
+from warmlane_workers.lifecycle import Lifecycle
 from warmlane_workers.observer import Ended, Observer
 
 JOB_ID = "0" * 32
@@ -26,7 +27,7 @@ PREDICT = PredictJob(model="echo", inputs=["a very secret text"])
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that does not take an outcome is asked again at once."""
-    monkeypatch.setattr("warmlane_workers.lifecycle.INSIST_S", 0.0)
+    monkeypatch.setattr("warmlane_workers.insisting.INSIST_S", 0.0)
 
 
 class Store:
@@ -48,6 +49,9 @@ class Store:
             self.away -= 1
             raise ServerUnreachable("no Redis answers")
         return self.verdict if isinstance(op, Start) else self.cancel
+
+    def run_all(self, ops: Sequence[Any]) -> list[Any]:
+        return [self.run(op) for op in ops]
 
     @property
     def finished(self) -> list[Finish]:

@@ -87,6 +87,7 @@ class LaneBroker(RedisBroker):
         self.draining = False
         self.describe: Callable[[], WorkerInfo] | None = None
         self._held: dict[str, set[str]] = {}
+        self._deferred: set[str] = set()
         self._bells: dict[str, threading.Event] = {}
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
@@ -115,8 +116,16 @@ class LaneBroker(RedisBroker):
         for name in [queue_name] if queue_name is not None else list(self._bells):
             self.bell(name).set()
 
+    def deferred(self, queue_name: str, message_id: str) -> None:
+        """A message is not acknowledged when its actor returns: its job has begun, and its outcome will do it."""
+        self._deferred.add(message_id)
+
+    def is_deferred(self, message_id: str) -> bool:
+        return message_id in self._deferred
+
     def settled(self, queue_name: str, message_id: str) -> None:
         """The server has let go of a message."""
+        self._deferred.discard(message_id)
         self.held(queue_name).discard(message_id)
         if len(self.held(queue_name)) <= self.threads:
             self.bell(queue_name).set()  # there is room for a fetch
@@ -190,7 +199,7 @@ class LaneConsumer(Consumer):
 
     def _settle(self, command: Callable[[str, str], None], message: MessageProxy) -> None:
         message_id = message.options["redis_message_id"]
-        if message_id in self._held:  # else it went with its job's outcome, in one step
+        if message_id in self._held and not self.broker.is_deferred(message_id):  # else it goes with its job's outcome
             with self.broker.talking():
                 command(self.queue_name, message_id)
             # Only now: until the server has let go of it, the sweep must not take it for an orphan.

@@ -16,8 +16,8 @@ from warmlane.model import ModelRef
 from warmlane.registry import PublishAlias, PublishModel, ReadModels, RetractModel
 from warmlane.results import ModelInfo
 from warmlane.store import RedisStore
+from warmlane_workers.context import JobContext
 from warmlane_workers.flavor.sharing import kin
-from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import ModelStore
 

@@ -11,6 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+class Inside:
+    """Somebody's stay in company."""
+
+    def __init__(self) -> None:
+        self.stays = False
+
+    def stay(self) -> None:
+        """Not leave with the `with` block: somebody else calls `Gate.leave` for it."""
+        self.stays = True
+
+
 class Gate:
     """Many in company, or one alone. While one waits to be alone nobody else enters, so that its turn comes."""
 
@@ -20,17 +31,23 @@ class Gate:
         self._wanting = 0  # who wants to be alone, and waits
 
     @contextmanager
-    def company(self) -> Iterator[None]:
+    def company(self) -> Iterator[Inside]:
         """Inside with others; waits while somebody is alone, or waits for it."""
         with self._changed:
             self._changed.wait_for(lambda: self._inside >= 0 and not self._wanting)
             self._inside += 1
+        inside = Inside()
         try:
-            yield
+            yield inside
         finally:
-            with self._changed:
-                self._inside -= 1
-                self._changed.notify_all()
+            if not inside.stays:
+                self.leave()
+
+    def leave(self) -> None:
+        """The end of a stay in company."""
+        with self._changed:
+            self._inside -= 1
+            self._changed.notify_all()
 
     @contextmanager
     def alone(self) -> Iterator[None]:

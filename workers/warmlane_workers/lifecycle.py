@@ -3,141 +3,54 @@
 The steps are in the actor and not in Dramatiq's hooks, because Dramatiq logs and swallows what an `after_` hook raises:
 a result written there can be lost without anybody knowing. The commit acknowledges the message in the same step, and is
 tried until the server is there.
+
+A job that can be begun without waiting for anything keeps no thread: threads that meet have one of them begin the jobs
+of all, and what the device has answered is committed together (`warmlane_workers.flights`). A job that cannot, or that
+fails so, is run in a thread of its own, which finds out why.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
-import traceback
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from warmlane import codec, tracing
+from warmlane import tracing
 from warmlane.blobs import Blobs, StoredJob, opened
+from warmlane.combining import Combiner
 from warmlane.dead import DEAD_CODES, Bury
-from warmlane.errors import (
-    CodecError,
-    ConfigurationError,
-    InternalError,
-    JobCancelled,
-    JobExpired,
-    PayloadTooLarge,
-    PoisonJob,
-    ServerUnreachable,
-    WarmlaneError,
-)
+from warmlane.errors import WarmlaneError
 from warmlane.jobs import Job, new_id
 from warmlane.keys import MANAGE_QUEUE
-from warmlane.ops import Finish, Op, ReportProgress, Start, Verdict
+from warmlane.ops import Finish, ReportProgress, Start, Verdict
 from warmlane.records import Outcome
 from warmlane.results import Progress, State
-from warmlane.store import GroupedStore, RedisStore
+from warmlane.store import RedisStore
+from warmlane_workers.context import JobContext, cancelled, late
+from warmlane_workers.flights import Begun, Flight, Flights
 from warmlane_workers.gate import Gate
+from warmlane_workers.insisting import InsistingStore
 from warmlane_workers.logs import about_job
 from warmlane_workers.observer import UNSEEN, Ended, Observer
+from warmlane_workers.outcomes import Outcomes, poison, word_of
 from warmlane_workers.pace import Pace
 
 logger = logging.getLogger(__name__)
 
-R = TypeVar("R")
-
-#: Pause before an outcome is offered again to a server that did not take it, in seconds.
-INSIST_S = 1.0
-#: Shortest time between two reports of the same phase, in seconds.
-REPORT_S = 0.5
-
-
-class JobContext:
-    """What a handler knows of the job that it runs: its id, which attempt this is, and how to report.
-
-    Args:
-        left_s: seconds to the job's deadline; None without one.
-        pace: is told of loads.
-
-    Attributes:
-        truncated: numbers of the rows that were cut, which the handler says of its result.
-    """
-
-    def __init__(
-        self,
-        store: RedisStore | GroupedStore,
-        job_id: str,
-        attempt: int,
-        *,
-        left_s: float | None = None,
-        priority: str = "normal",
-        pace: Pace | None = None,
-    ) -> None:
-        self._pace = pace
-        self._loading = False
-        self.job_id = job_id
-        self.attempt = attempt
-        self.priority = priority
-        self._late_at = math.inf if left_s is None else time.monotonic() + left_s
-        self.truncated: tuple[int, ...] = ()
-        self._store = store
-        self._phase = ""
-        self._next = 0.0
-
-    def report(self, fraction: float, phase: str, state: State = State.RUNNING) -> None:
-        """Say how far the job has come; costs a round trip at a new phase, else at most one in `REPORT_S`.
-
-        Raises:
-            JobCancelled: somebody wants it cancelled.
-            JobExpired: its deadline has passed.
-        """
-        if not self.left_s():
-            raise late(self.job_id)
-        now = time.monotonic()
-        kind = phase.partition(" ")[0]
-        if kind == self._phase and now < self._next:
-            return
-        self._phase, self._next = kind, now + REPORT_S
-        if self._send(state, Progress(fraction, phase)):
-            raise JobCancelled(f"job {self.job_id} was cancelled", id=self.job_id)
-
-    def left_s(self) -> float:
-        """Seconds to the job's deadline; infinite without one, 0 when it has passed."""
-        return max(0.0, self._late_at - time.monotonic())
-
-    def tell(self, state: State, phase: str, fraction: float = 0.0) -> None:
-        """Say what happens, and hear nothing: for a load, which other jobs wait for whatever becomes of this one."""
-        self.loads(state is State.LOADING)
-        self._send(state, Progress(fraction, phase))
-
-    def loads(self, loading: bool) -> None:
-        """Whether the job loads a model now, for the pace of its worker."""
-        if self._pace is not None and loading is not self._loading:
-            self._pace.load(begins=loading)
-        self._loading = loading
-
-    def ask(self, op: Op[R]) -> R:
-        """Ask the store for more than a report.
-
-        Raises:
-            ServerUnreachable: it does not answer.
-        """
-        return self._store.run(op)
-
-    def _send(self, state: State, progress: Progress) -> bool:
-        """Whether the job should stop. A report that cannot be delivered is dropped: the job goes on."""
-        try:
-            return self._store.run(ReportProgress(self.job_id, state, progress))
-        except WarmlaneError as exc:
-            logger.warning("progress is lost: %s", exc, extra={"action": "progress_lost", "job_id": self.job_id})
-            return False
-
-
-def late(job_id: str) -> JobExpired:
-    """How a job ends that is too late."""
-    return JobExpired(f"the deadline of job {job_id} passed before it was answered", id=job_id)
-
-
 Handler = Callable[[Any, JobContext], Any]
+#: Jobs, and what each has to know -> those that have begun; None for one that needs a thread of its own.
+Begin = Callable[[Sequence[tuple[Job, JobContext]]], Sequence[Begun | None]]
 OnSettled = Callable[[str, str], None]
+
+
+class _Came(NamedTuple):
+    """A job that came with a message."""
+
+    queue: str
+    job_id: str
+    job: Job | StoredJob
 
 
 class Lifecycle:
@@ -149,11 +62,13 @@ class Lifecycle:
         life: names this process, for what comes after it (`warmlane.blame`).
         blobs: where large payloads come from and large results go.
         observer: told of each job that ended.
+        begin: begins jobs that need no thread.
+        on_begun: told of each of these, before its actor returns: queue and id.
     """
 
     def __init__(
         self,
-        store: RedisStore | GroupedStore,
+        store: RedisStore,
         worker_id: str,
         handlers: Mapping[str, Handler],
         result_ttl_s: int,
@@ -161,19 +76,27 @@ class Lifecycle:
         life: str | None = None,
         blobs: Blobs | None = None,
         observer: Observer = UNSEEN,
+        *,
+        begin: Begin | None = None,
+        on_begun: OnSettled = lambda queue, job_id: None,
     ) -> None:
         self._observer = observer
         self._on_settled = on_settled
+        self._on_begun = on_begun
         self._store = store
+        self._sure = InsistingStore(store)
         self._worker_id = worker_id
         self._life = new_id() if life is None else life
         self._blobs = blobs
+        self._outcomes = Outcomes(worker_id, blobs)
         self._gate = Gate()
         self._handlers = handlers
         self._result_ttl_s = result_ttl_s
         self._pace = Pace()  # of jobs on the device
         self._elsewhere = Pace()
-        self._pause = threading.Event()  # never set: only waited for
+        self._begin = begin
+        self._door: Combiner[_Came, Verdict | None] = Combiner(self._take_up)
+        self._flights = Flights(self._land, self._look)
 
     @property
     def running(self) -> int:
@@ -190,131 +113,170 @@ class Lifecycle:
         """How long the load of a model takes here lately; 0 before the first."""
         return self._pace.load_ms
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the jobs that keep no thread; whether all have ended in time."""
+        return self._flights.wait(timeout_s)
+
     def work(self, queue: str, job_id: str, job: Job | StoredJob) -> None:
-        """Take a job up, run it and commit its outcome. Its message is settled on return, or may be acknowledged.
+        """Take a job up, run it and commit its outcome. On return its message is settled, or may be acknowledged, or
+        `on_begun` was told of it.
 
         A job that may be what took its worker down runs while nothing else does.
 
         Args:
             queue: the one that its message came from.
         """
-        with self._gate.company():
-            verdict = self._insist(Start(job_id, self._worker_id, self._life))
+        with self._gate.company() as inside:
+            verdict = self._door.run(_Came(queue, job_id, job))
+            if verdict is None:
+                inside.stay()  # until it is landed
+                return
             if verdict.word != "suspect":
                 self._obey(verdict, queue, job_id, job)
                 return
         # Not counted as taken up before it is alone: should the process crash meanwhile, it is not to blame.
         with self._gate.alone():
-            verdict = self._insist(Start(job_id, self._worker_id, self._life, alone=True))
+            verdict = self._sure.run(Start(job_id, self._worker_id, self._life, alone=True))
             self._obey(verdict, queue, job_id, job)
+
+    # -- a job in its own thread -----------------------------------------------------------------------------------
 
     def _obey(self, verdict: Verdict, queue: str, job_id: str, job: Job | StoredJob) -> None:
         if verdict.word in ("missing", "final"):
             return
         if verdict.word == "cancelled":
-            outcome = Outcome.failed(JobCancelled(f"job {job_id} was cancelled", id=job_id))
+            outcome = Outcome.failed(cancelled(job_id))
         elif verdict.word == "late":
             outcome = Outcome.failed(late(job_id))
         elif verdict.word == "poison":
-            outcome = Outcome.failed(_poison(job_id, verdict))
+            outcome = Outcome.failed(poison(job_id, verdict))
         else:
-            pace = self._elsewhere if queue == MANAGE_QUEUE else self._pace
-            context = self._context(job_id, verdict, pace)
-            pace.begin()
-            try:
-                with (
-                    about_job(job_id, job.kind, job.subject),
-                    tracing.span("warmlane.job", parent=verdict.traceparent, job_id=job_id, kind=job.kind) as span,
-                ):
-                    outcome = self._run(job, context)
-                    span.say(model=job.subject, outcome=_word(outcome))
-            finally:
-                context.loads(False)
-                pace.end()
+            outcome = self._run(verdict, queue, job_id, job)
         began = time.monotonic()
         self._commit(queue, job_id, outcome)
         self._on_settled(queue, job_id)
         self._tell(job_id, job, verdict, outcome, time.monotonic() - began)
 
-    def _tell(self, job_id: str, job: Job | StoredJob, verdict: Verdict, outcome: Outcome, commit_s: float) -> None:
-        word = _word(outcome)
-        model = job.subject.partition("/")[0].partition("@")[0]
-        first = verdict.word == "run" and verdict.attempts == 1
-        self._observer.ended(Ended(job.kind, model, word, verdict.waited_s if first else None, commit_s))
-        about = {"action": "job_ended", "job_id": job_id, "kind": job.kind, "model": job.subject, "outcome": word}
-        logger.debug("%s of %s: %s", job.kind, job.subject, word, extra=about)
+    def _run(self, verdict: Verdict, queue: str, job_id: str, job: Job | StoredJob) -> Outcome:
+        pace = self._elsewhere if queue == MANAGE_QUEUE else self._pace
+        context = self._context(job_id, verdict, pace)
+        pace.begin()
+        try:
+            with (
+                about_job(job_id, job.kind, job.subject),
+                tracing.span("warmlane.job", parent=verdict.traceparent, job_id=job_id, kind=job.kind) as span,
+            ):
+                outcome = self._outcomes.of(lambda: self._handled(job, context), context)
+                span.say(model=job.subject, outcome=word_of(outcome))
+                return outcome
+        finally:
+            context.loads(False)
+            pace.end()
+
+    def _handled(self, job: Job | StoredJob, context: JobContext) -> Any:
+        return self._handlers[job.kind](opened(self._blobs, job), context)
 
     def _context(self, job_id: str, verdict: Verdict, pace: Pace) -> JobContext:
         left_s, priority = verdict.left_s, verdict.priority
         return JobContext(self._store, job_id, verdict.attempts, left_s=left_s, priority=priority, pace=pace)
 
+    # -- jobs that keep no thread ----------------------------------------------------------------------------------
+
+    def _take_up(self, came: Sequence[_Came]) -> list[Verdict | None]:
+        """Take jobs up, and begin those that need no thread; the verdicts of the others."""
+        verdicts: list[Verdict | None] = self._sure.run_all(
+            [Start(job_id, self._worker_id, self._life) for _, job_id, _ in came]
+        )
+        if self._begin is None or tracing.enabled():  # a span is a thread's
+            return verdicts
+        asked = [
+            (place, job, self._context(job_id, verdict, self._pace))
+            for place, (verdict, (_, job_id, job)) in enumerate(zip(verdicts, came, strict=True))
+            if verdict is not None and verdict.word == "run" and not isinstance(job, StoredJob)
+        ]
+        begun = self._begin([(job, context) for _, job, context in asked])
+        for (place, job, context), one in zip(asked, begun, strict=True):
+            verdict, queue = verdicts[place], came[place].queue
+            if one is not None and verdict is not None:
+                self._pace.begin()
+                self._on_begun(queue, context.job_id)
+                self._flights.add(Flight(queue, context.job_id, job, verdict, context, one))
+                verdicts[place] = None
+        return verdicts
+
+    def _land(self, flights: Sequence[Flight]) -> None:
+        """End jobs that the device has answered; one that has no result after all is run in a thread of its own."""
+        ended: list[tuple[Flight, Outcome]] = []
+        for flight in flights:
+            try:
+                with about_job(flight.job_id, flight.job.kind, flight.job.subject):
+                    ended.append((flight, self._outcomes.succeeded(flight.begun.answer(), flight.context)))
+            except Exception as exc:  # noqa: BLE001 - its own thread will meet it again, and say what it means
+                logger.info("run again by itself: %s", type(exc).__name__, extra={"action": "run_again"})
+                threading.Thread(target=self._run_again, args=(flight,), name="warmlane-again", daemon=True).start()
+            finally:
+                flight.begun.close()
+        self._end(ended)
+
+    def _run_again(self, flight: Flight) -> None:
+        self._pace.end()
+        try:
+            self._obey(flight.verdict, flight.queue, flight.job_id, flight.job)
+        finally:
+            self._gate.leave()
+            self._flights.landed()
+
+    def _look(self, flights: Sequence[Flight]) -> None:
+        """Say how far jobs are that take long; end those that are late, or that somebody wants cancelled."""
+        over: list[tuple[Flight, WarmlaneError]]
+        over = [(flight, late(flight.job_id)) for flight in flights if not flight.context.left_s()]
+        asked = [flight for flight in flights if flight.context.left_s()]
+        reports = [ReportProgress(one.job_id, State.RUNNING, Progress(*one.begun.progress())) for one in asked]
+        try:
+            stops = self._store.run_all(reports) if reports else []
+        except WarmlaneError as exc:
+            logger.warning("progress is lost: %s", exc, extra={"action": "progress_lost"})
+            stops = []
+        over += [(flight, cancelled(flight.job_id)) for flight, stop in zip(asked, stops, strict=False) if stop is True]
+        taken = [(flight, error) for flight, error in over if self._flights.take(flight)]
+        for flight, _ in taken:
+            flight.begun.close()
+        self._end([(flight, Outcome.failed(error)) for flight, error in taken])
+
+    def _end(self, ended: Sequence[tuple[Flight, Outcome]]) -> None:
+        """Commit the outcomes of flights that were taken, in one round trip."""
+        if not ended:
+            return
+        began = time.monotonic()
+        self._sure.run_all([self._finish(flight.queue, flight.job_id, outcome) for flight, outcome in ended])
+        commit_s = time.monotonic() - began
+        for flight, outcome in ended:
+            self._on_settled(flight.queue, flight.job_id)
+            self._pace.end()
+            self._gate.leave()
+            self._tell(flight.job_id, flight.job, flight.verdict, outcome, commit_s)
+            self._flights.landed()
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
     def reject(self, queue: str, job_id: str, error: WarmlaneError) -> None:
         """Bury a message that is no job, and fail the job that it was to be."""
-        self._insist(Bury(job_id, queue, error.code))
-        self._insist(Finish(job_id, Outcome.failed(error), self._result_ttl_s, queue, self._worker_id))
+        self._sure.run(Bury(job_id, queue, error.code))
+        self._sure.run(Finish(job_id, Outcome.failed(error), self._result_ttl_s, queue, self._worker_id))
 
     def _commit(self, queue: str, job_id: str, outcome: Outcome) -> None:
         if outcome.error is not None and outcome.error["code"] in DEAD_CODES:
             # Buried before it is acknowledged: should this process die in between, it comes back and is buried again.
-            self._insist(Bury(job_id, queue, outcome.error["code"]))
-        self._insist(Finish(job_id, outcome, self._result_ttl_s, queue, self._worker_id, self._life))
+            self._sure.run(Bury(job_id, queue, outcome.error["code"]))
+        self._sure.run(self._finish(queue, job_id, outcome))
 
-    def _run(self, job: Job | StoredJob, context: JobContext) -> Outcome:
-        try:
-            value = self._handlers[job.kind](opened(self._blobs, job), context)
-            return Outcome(State.SUCCEEDED, self._result(context.job_id, value), truncated=context.truncated)
-        except WarmlaneError as exc:
-            return Outcome.failed(exc)
-        except Exception as exc:  # noqa: BLE001 - whatever a library raises must become the job's outcome
-            return Outcome.failed(unforeseen(exc, context.job_id, worker=self._worker_id))
+    def _finish(self, queue: str, job_id: str, outcome: Outcome) -> Finish:
+        return Finish(job_id, outcome, self._result_ttl_s, queue, self._worker_id, self._life)
 
-    def _result(self, job_id: str, value: Any) -> bytes:
-        """A result as it is stored: its frame, or where there is a blob store and it is large, the reference to it."""
-        blobs = self._blobs
-        try:
-            data = codec.encode("result", value) if blobs is None else blobs.encode("result", value)
-        except CodecError as exc:
-            if "limit" not in exc.details:
-                raise
-            raise PayloadTooLarge(f"the result is too large ({exc.message}); send fewer rows in a job") from exc
-        return data if blobs is None or len(data) <= blobs.inline_bytes else blobs.write(job_id, data).frame()
-
-    def _insist(self, op: Op[R]) -> R:
-        while True:
-            try:
-                return self._store.run(op)
-            except (ServerUnreachable, ConfigurationError, InternalError) as exc:
-                # Away, read-only, out of memory, or refusing us: an operator's trouble, which no job may pay for.
-                logger.error("the server does not take it, trying on: %s", exc, extra={"action": "insist"})
-                self._pause.wait(INSIST_S)
-
-
-def _word(outcome: Outcome) -> str:
-    """How a job ended: "succeeded", or the code of its error."""
-    return "succeeded" if outcome.error is None else str(outcome.error["code"])
-
-
-def _poison(job_id: str, verdict: Verdict) -> PoisonJob:
-    return PoisonJob(
-        f"job {job_id} lost its worker {verdict.attempts} times, {verdict.crashes} of them by a crash, "
-        "and is not tried again; the worker's log has what it died of",
-        id=job_id,
-        attempts=verdict.attempts,
-        crashes=verdict.crashes,
-    )
-
-
-def unforeseen(error: Exception, job_id: str, **details: Any) -> InternalError:
-    """What a caller is told of an error that nobody translated; the log has its place.
-
-    Its text may quote the payload: callers and logs get its class and its place only.
-    """
-    logger.error(
-        "job %s failed with %s at\n%s",
-        job_id,
-        type(error).__name__,
-        "".join(traceback.format_tb(error.__traceback__)),
-        extra={"action": "job_failed", "job_id": job_id},
-    )
-    message = f"{type(error).__name__} in the worker; its log has the place under this job's id"
-    return InternalError(message, id=job_id, **details)
+    def _tell(self, job_id: str, job: Job | StoredJob, verdict: Verdict, outcome: Outcome, commit_s: float) -> None:
+        word = word_of(outcome)
+        model = job.subject.partition("/")[0].partition("@")[0]
+        first = verdict.word == "run" and verdict.attempts == 1
+        self._observer.ended(Ended(job.kind, model, word, verdict.waited_s if first else None, commit_s))
+        about = {"action": "job_ended", "job_id": job_id, "kind": job.kind, "model": job.subject, "outcome": word}
+        logger.debug("%s of %s: %s", job.kind, job.subject, word, extra=about)

@@ -8,10 +8,10 @@ from typing import Any
 
 from warmlane.jobs import PersistJob, SaveJob
 from warmlane.model import ModelRef
+from warmlane_workers.context import JobContext
 from warmlane_workers.flavor.custom_code import check_worker
 from warmlane_workers.flavor.persist import persist_pretrained_model
 from warmlane_workers.flavor.save import save_model
-from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import JOB_KEY, ModelStore
 

@@ -16,7 +16,7 @@ from warmlane.jobs import UnloadJob
 from warmlane.keys import Keys
 from warmlane.registry import ReadWorkers
 from warmlane.store import RedisStore, translated
-from warmlane_workers.lifecycle import JobContext
+from warmlane_workers.context import JobContext
 
 #: How long the workers have to answer, in seconds.
 ANSWER_S = 10

@@ -14,12 +14,12 @@ from typing import Any
 
 from warmlane.errors import InvalidParams, JobCancelled, JobExpired, SchemaError, WarmlaneError
 from warmlane.jobs import PredictJob
+from warmlane_workers.context import JobContext
 from warmlane_workers.engine.batcher import Row
 from warmlane_workers.engine.conversations import Talks
 from warmlane_workers.engine.reading import effective, read_row
-from warmlane_workers.engine.rows import OnError, Rows, fail_job
+from warmlane_workers.engine.rows import OnError, Prepare, Rows, fail_job
 from warmlane_workers.engine.telling import Silent, unheard
-from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.pipelines.memory import is_exhausted
 from warmlane_workers.tasks.base import Plan, Prepared, Task, tried
@@ -63,8 +63,12 @@ class Asking:
                 raise
             raise of_config(exc) from exc
 
-    def rows(self, rows: Sequence[Any], plan: Plan, on_error: OnError, told: Silent, talks: Talks | None) -> Rows:
+    def rows(self, rows: Sequence[Any], plan: Plan, on_error: OnError, told: Silent) -> Rows:
         """Rows of the job on their way."""
+        return Rows(rows, lambda outputs: self.task.finish(outputs, plan), on_error, self.context, told)
+
+    def preparing(self, plan: Plan, talks: Talks | None) -> Prepare:
+        """How the job's rows are made ready for the device."""
         raw = self.job.output == "raw"
 
         def read(row: Any) -> Any:
@@ -77,7 +81,7 @@ class Asking:
             prepared = iter(self.task.prepare_all(good, plan))
             return [row if isinstance(row, Exception) else next(prepared) for row in taken]
 
-        return Rows(rows, prepare, lambda outputs: self.task.finish(outputs, plan), on_error, self.context, told)
+        return prepare
 
     def judged(self, rows: Sequence[Any], on_error: OnError) -> OnError:
         """The same policy, of errors that say whose fault they are."""
@@ -119,8 +123,8 @@ class Asking:
         try:
             plan = self.plan(params)
             talks = self.talks() if self.talks else None
-            alone = self.rows([row], plan, fail_job(True, self.context), unheard(self.task), talks)
-            answer = alone.run(lambda parts: self.submit(plan, parts))
+            alone = self.rows([row], plan, fail_job(True, self.context), unheard(self.task))
+            answer = alone.run(self.preparing(plan, talks), lambda parts: self.submit(plan, parts))
             self.task.assemble(answer, True, self.job.output)
         except (JobCancelled, JobExpired):
             raise

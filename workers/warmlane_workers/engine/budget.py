@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 
 from warmlane.budget import BatchBudget
 from warmlane.errors import InputTooLong
+from warmlane_workers.context import JobContext
 from warmlane_workers.engine.batcher import Lane, Row
 from warmlane_workers.engine.device import Device
 from warmlane_workers.engine.loaded import Loaded
-from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.pipelines.memory import is_exhausted
 from warmlane_workers.tasks.base import Prepared, Task
 

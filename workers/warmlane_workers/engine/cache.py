@@ -94,7 +94,12 @@ class WarmCache(Generic[K, V]):
         try:
             yield entry
         finally:
-            self._release(entry)
+            self.release(entry)
+
+    def leased(self, key: K) -> Entry[K, V] | None:
+        """The entry of a key if it is loaded, as `lease` gives it; whoever asks has to `release` it."""
+        with self._lock:
+            return self._leased(key, False)
 
     def _acquire(self, key: K, load: Load[V, K], pin: bool, heed: Heed) -> Entry[K, V]:
         while True:
@@ -261,7 +266,8 @@ class WarmCache(Generic[K, V]):
         if entry.below is not None:
             self._part(entry.below)
 
-    def _release(self, entry: Entry[K, V]) -> None:
+    def release(self, entry: Entry[K, V]) -> None:
+        """A lease has ended."""
         with self._changed:
             entry.leases -= 1
             entry.last_used = self._clock()

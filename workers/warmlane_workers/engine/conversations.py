@@ -15,8 +15,8 @@ from warmlane.conversation import ReadConversation, WriteConversation
 from warmlane.errors import ConversationMoved, InvalidParams, SchemaError
 from warmlane.jobs import PredictJob
 from warmlane.results import Table
+from warmlane_workers.context import JobContext
 from warmlane_workers.engine.rows import OnError
-from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.tasks.conversational import Continued, shortened
 from warmlane_workers.tasks.failures import Failed
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from warmlane.errors import ModelNotFound
-from warmlane.jobs import LoadJob, PredictJob
+from warmlane.jobs import Job, LoadJob, PredictJob
 from warmlane.model import ModelRef
 from warmlane.results import State, Table, WarmModel
 from warmlane.signature import rows_of
 from warmlane_workers import tasks
+from warmlane_workers.context import JobContext
 from warmlane_workers.engine import patience, reports
 from warmlane_workers.engine.asking import Asking
 from warmlane_workers.engine.batcher import Batcher, Lane, Row
+from warmlane_workers.engine.begun import Beginner, BegunPredict
 from warmlane_workers.engine.budget import Budgets
 from warmlane_workers.engine.cache import WarmCache
 from warmlane_workers.engine.conversations import Talks, read_job
@@ -34,7 +36,6 @@ from warmlane_workers.engine.telling import listener
 from warmlane_workers.flavor import hub
 from warmlane_workers.flavor.custom_code import check_worker, refuse_unasked
 from warmlane_workers.flavor.load import check_pipeline
-from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import ModelStore
 from warmlane_workers.observer import UNSEEN, Observer
@@ -71,10 +72,10 @@ class Engine:
         on_change: Callable[[], None],
         observer: Observer = UNSEEN,
     ) -> None:
-        self._observer = observer
+        self.observer = observer
         self._store = store
         self.device = device
-        self._trust_remote_code = trust_remote_code
+        self.trust_remote_code = trust_remote_code
         self._conversation_ttl_s = conversation_ttl_s
         self._reach = Reach(tuple(root.resolve() for root in source_roots), url_inputs)
         self._batcher = Batcher(device.streams, self._share_cores, on_batch=observer.batch)
@@ -84,6 +85,7 @@ class Engine:
             device.cache_bytes, self._loader.free, on_change, evict=self._loader.evict
         )
         self._ttl_s = cache_ttl_s
+        self._beginner = Beginner(self)
         self._stopping = threading.Event()
         #: (name, version) -> the type in which predict serves it when a job does not say.
         self._served: dict[tuple[str, int], str | None] = {}
@@ -109,10 +111,14 @@ class Engine:
         """What models that left the device, and copies of such as came back, take of the host's memory."""
         return self._loader.host.bytes
 
+    def begin(self, asked: Sequence[tuple[Job, JobContext]]) -> Sequence[BegunPredict | None]:
+        """Begin jobs that need not wait for anything; None for each of the others, which `predict` is for."""
+        return self._beginner.begin(asked)
+
     def predict(self, job: PredictJob, context: JobContext) -> Any:
         """One output for each row of the job."""
-        trust = check_worker(job.trust_remote_code, self._trust_remote_code)
-        key, artifact = self._find(job.model, job.dtype, prefer_warm=True)
+        trust = check_worker(job.trust_remote_code, self.trust_remote_code)
+        key, artifact = self.find(job.model, job.dtype, prefer_warm=True)
         raw = job.output == "raw"
         opened = None
         if artifact.task == "conversational" and not raw:
@@ -125,25 +131,25 @@ class Engine:
         with self._lease(key, artifact, context, trust=trust) as entry:
             if time.monotonic() - asked >= patience.HEED_S:
                 context.report(0.0, "running")  # it may have been cancelled meanwhile, or be late
-            task = self._raw(entry.value) if raw else self._task(entry.value)
-            loaded = self._configs.get((key.name, key.version), {})
+            task = self._raw(entry.value) if raw else self.task(entry.value)
+            loaded = self.config_of(key)
 
             def submit(plan: Plan, parts: list[Row]) -> None:
-                self._queue(key, entry.value, task, plan)(parts)
+                self.queue(key, entry.value, task, plan)(parts)
 
             asking = Asking(job, artifact, task, loaded, context, submit, talks=opened)
             plan = asking.plan()
             told = listener(job, task, plan, context)
             policy = asking.judged(rows, POLICIES[job.on_error](single, context))
             talks = opened() if opened else None
-            waiting = asking.rows(rows, plan, policy, told, talks)
+            waiting = asking.rows(rows, plan, policy, told)
             began = time.monotonic()
 
             def prepared(parts: list[Row]) -> None:
-                self._observer.prepared(key.name, time.monotonic() - began)
+                self.observer.prepared(key.name, time.monotonic() - began)
                 submit(plan, parts)
 
-            answers = waiting.run(prepared)
+            answers = waiting.run(asking.preparing(plan, talks), prepared)
             if talks:
                 talks.keep(rows, answers, policy)
             context.truncated = waiting.truncated
@@ -166,11 +172,11 @@ class Engine:
             context.report(0.1, "waiting for the model", State.LOADING)
 
         with self.cache.lease(key, load, pin=pin, heed=heed) as entry:
-            self._observer.wanted(key.name, warm=warm)
+            self.observer.wanted(key.name, warm=warm)
             refuse_unasked(entry.value.components, agreed=trust)
             yield entry
 
-    def _queue(self, key: ModelKey, loaded: Loaded, task: Task, plan: Plan) -> Callable[[list[Row]], None]:
+    def queue(self, key: ModelKey, loaded: Loaded, task: Task, plan: Plan) -> Callable[[list[Row]], None]:
         """What queues a job's rows for the device."""
         budget = (loaded.batch_tokens or self.device.batch_tokens) * task.budget_factor
         mix = loaded.mix
@@ -193,6 +199,10 @@ class Engine:
         """All cores for a batch only while no other job is on its way to or from the device: it needs one as well."""
         self.device.share_cores(alone and sum(entry.leases for entry in self.cache.entries()) <= 1)
 
+    def config_of(self, key: ModelKey) -> dict[str, Any]:
+        """The configuration of the last load of a model."""
+        return self._configs.get((key.name, key.version), {})
+
     def _relieve(self) -> None:
         """Free what nobody uses. Called in the device thread."""
         self.cache.evict_idle()
@@ -200,14 +210,14 @@ class Engine:
 
     def load(self, job: LoadJob, context: JobContext) -> dict[str, Any]:
         """Warm a model; says what is in memory afterwards."""
-        trust = check_worker(job.trust_remote_code, self._trust_remote_code)
-        key, artifact = self._find(job.model, job.dtype, prefer_warm=False)
+        trust = check_worker(job.trust_remote_code, self.trust_remote_code)
+        key, artifact = self.find(job.model, job.dtype, prefer_warm=False)
         if job.return_type == "pipeline" and artifact.model_type:
             check_pipeline(artifact)
         started = time.monotonic()
         with self._lease(key, artifact, context, trust=trust, pin=job.pin) as entry:
             if job.return_type == "pipeline":
-                task = self._task(entry.value)
+                task = self.task(entry.value)
                 if job.model_config:
                     check_config(artifact, job.model_config, task)
                 self._budgets.find(entry.value, task, context)
@@ -256,7 +266,7 @@ class Engine:
         entries = [entry for entry in self.cache.entries() if isinstance(entry.key, ModelKey)]
         return tuple(reports.warm(entry, self.device.name, self.cache.idle_s(entry)) for entry in entries)
 
-    def _find(self, text: str, dtype: str | None, *, prefer_warm: bool) -> tuple[ModelKey, Artifact]:
+    def find(self, text: str, dtype: str | None, *, prefer_warm: bool) -> tuple[ModelKey, Artifact]:
         """The key that a request means. Without a type it is the recorded one; for predict, that of the last load: it
         decides how the model is served here until it is unloaded. A predict's own type is for its job alone."""
         ref = ModelRef.parse(text)
@@ -276,7 +286,7 @@ class Engine:
                 self._served[place] = dtype
         return ModelKey(*place, dtype), artifact
 
-    def _task(self, loaded: Loaded) -> Task:
+    def task(self, loaded: Loaded) -> Task:
         if loaded.task is None:
             # Two threads may both make one; either is right, and the weights are shared.
             loaded.task = self._make_task(loaded, loaded.components)

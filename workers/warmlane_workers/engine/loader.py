@@ -16,6 +16,7 @@ from typing import Any
 from warmlane import tracing
 from warmlane.model import ModelRef
 from warmlane.results import State
+from warmlane_workers.context import JobContext
 from warmlane_workers.engine.device import Device, measure
 from warmlane_workers.engine.entry import Entry, Over, Room
 from warmlane_workers.engine.host import HostTier
@@ -25,7 +26,6 @@ from warmlane_workers.engine.parking import ParkedWeights, can_park
 from warmlane_workers.flavor import sharing
 from warmlane_workers.flavor.mixing import parts_of
 from warmlane_workers.flavor.stored import Stored
-from warmlane_workers.lifecycle import JobContext
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.modelstore import ModelStore
 from warmlane_workers.observer import UNSEEN, Observer

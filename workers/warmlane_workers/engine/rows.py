@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from warmlane import tracing
 from warmlane.errors import InvalidParams, WarmlaneError
+from warmlane_workers.context import JobContext
 from warmlane_workers.engine.batcher import RANKS, Row
 from warmlane_workers.engine.telling import Silent
-from warmlane_workers.lifecycle import JobContext, unforeseen
+from warmlane_workers.outcomes import unforeseen
 from warmlane_workers.tasks.base import Prepared, tried
 from warmlane_workers.tasks.failures import Failed, in_place
 
@@ -19,6 +21,8 @@ _WATCH_S = 1.0
 #: How often a long job does the same while its rows are prepared.
 _REPORT_ROWS = 256
 
+#: Rows -> the parts of each, or what is wrong with it.
+Prepare = Callable[[Sequence[Any]], Sequence[list[Prepared] | Exception]]
 #: (place, error) -> what stands in the place of the row; or it raises what the job fails with.
 OnError = Callable[[int, Exception], Failed]
 
@@ -54,27 +58,24 @@ class Rows:
     """The rows of one job.
 
     Args:
-        prepare: rows -> the parts of each, or what is wrong with it.
         finish: the outputs of a row's parts, in order -> its answer.
         on_error: what becomes of a row whose steps raise.
-        listener: how to wait for the device.
+        listener: how to wait for the device; default: in silence.
     """
 
     def __init__(
         self,
         rows: Sequence[Any],
-        prepare: Callable[[Sequence[Any]], Sequence[list[Prepared] | Exception]],
         finish: Callable[[list[Any]], Any],
         on_error: OnError,
         context: JobContext,
-        listener: Silent,
+        listener: Silent | None = None,
     ) -> None:
         self._rows = rows
-        self._prepare = prepare
         self._finish = finish
         self._on_error = on_error
         self._context = context
-        self._listener = listener
+        self._listener = listener or Silent()
         self._answers: list[Any] = [None] * len(rows)
         self._outputs: list[list[Any]] = [[] for _ in rows]
         self._left = [0] * len(rows)  # parts that a row waits for
@@ -86,8 +87,11 @@ class Rows:
         """The numbers of the rows that were answered, and not read whole."""
         return tuple(index for index in self._cut if not isinstance(self._answers[index], Failed))
 
-    def run(self, submit: Callable[[list[Row]], None]) -> list[Any]:
+    def run(self, prepare: Prepare, submit: Callable[[list[Row]], None]) -> list[Any]:
         """The answer to each row, or its `Failed`. Outputs are finished as they come: no job holds them all.
+
+        Args:
+            prepare: rows -> the parts of each, or what is wrong with it.
 
         Raises:
             JobCancelled: somebody wants the job cancelled.
@@ -95,34 +99,67 @@ class Rows:
             Exception: what `on_error` raises.
         """
         try:
-            submit(self._prepared())  # the batcher lets go of each row when it has run
+            submit(self._prepared(prepare))  # the batcher lets go of each row when it has run
             while self._places:
                 self._collect()
             return self._answers
         finally:
-            self._listener.stop()
-            for future in self._places:
-                future.cancel()
+            self.stop()
 
-    def _prepared(self) -> list[Row]:
+    def stop(self) -> None:
+        """Nobody waits any more for what is not there yet."""
+        self._listener.stop()
+        for future in self._places:
+            future.cancel()
+
+    def when_ready(self, call: Callable[[], None]) -> None:
+        """Have `call` called when all parts are answered or have failed, in whatever thread; or now."""
+        left = itertools.count(len(self._places) - 1, -1)
+        for future in list(self._places):
+            future.add_done_callback(lambda done: None if next(left) else call())
+        if not self._places:
+            call()
+
+    def collected(self) -> list[Any]:
+        """As `run`, of rows that are ready."""
+        while self._places:
+            self._collect()
+        return self._answers
+
+    def progress(self) -> tuple[float, str]:
+        """The share of the rows that are answered, and the same in words."""
+        ready = self._left.count(0)
+        return ready / len(self._rows), f"rows {ready}/{len(self._rows)}"
+
+    def _prepared(self, prepare: Prepare) -> list[Row]:
         waiting: list[Row] = []
-        span = tracing.current()
         for begin in range(0, len(self._rows), _REPORT_ROWS):
             if begin:
                 self._context.report(0.0, f"preparing {begin}/{len(self._rows)}")
-            for index, made in enumerate(self._prepare(self._rows[begin : begin + _REPORT_ROWS]), begin):
-                prepared = made if isinstance(made, Exception) else tried(self._listener.watched, made)
-                if isinstance(prepared, Exception):
-                    self._answers[index] = self._on_error(index, prepared)
-                    continue
-                if any(part.truncated for part in prepared):
-                    self._cut.append(index)
-                parts = [Row(part, part.length, RANKS[self._context.priority], span=span) for part in prepared]
-                self._outputs[index], self._left[index] = [None] * len(parts), len(parts)
-                self._places |= {part.future: (index, number) for number, part in enumerate(parts)}
-                waiting += parts
-                if not parts:
-                    self._settle(index)
+            waiting += self.taken(prepare(self._rows[begin : begin + _REPORT_ROWS]), begin)
+        return waiting
+
+    def taken(self, made: Sequence[list[Prepared] | Exception], begin: int = 0) -> list[Row]:
+        """The parts of rows, made ready for the device, as the batcher takes them.
+
+        Args:
+            begin: the number of the first of these rows.
+        """
+        waiting: list[Row] = []
+        span, rank = tracing.current(), RANKS[self._context.priority]
+        for index, one in enumerate(made, begin):
+            prepared = one if isinstance(one, Exception) else tried(self._listener.watched, one)
+            if isinstance(prepared, Exception):
+                self._answers[index] = self._on_error(index, prepared)
+                continue
+            if any(part.truncated for part in prepared):
+                self._cut.append(index)
+            parts = [Row(part, part.length, rank, span=span) for part in prepared]
+            self._outputs[index], self._left[index] = [None] * len(parts), len(parts)
+            self._places |= {part.future: (index, number) for number, part in enumerate(parts)}
+            waiting += parts
+            if not parts:
+                self._settle(index)
         return waiting
 
     def _collect(self) -> None:
@@ -136,8 +173,7 @@ class Rows:
             if not self._left[index]:
                 self._settle(index)
         if self._places:
-            ready = self._left.count(0)
-            self._context.report(ready / len(self._rows), f"rows {ready}/{len(self._rows)}")
+            self._context.report(*self.progress())
 
     def _settle(self, index: int) -> None:
         """All parts of a row are there, or failed."""

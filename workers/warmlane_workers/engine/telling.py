@@ -19,7 +19,7 @@ from typing import Any
 from warmlane.errors import JobCancelled, UnsupportedTask, WarmlaneError
 from warmlane.jobs import PredictJob
 from warmlane.stream import AppendText, Piece
-from warmlane_workers.lifecycle import JobContext
+from warmlane_workers.context import JobContext
 from warmlane_workers.tasks.base import Plan, Prepared, Task, Watch
 from warmlane_workers.tasks.writing import WritingTask, settled
 

@@ -1,0 +1,133 @@
+"""Predict jobs that keep no thread: which can be begun, and that their answers are those of `predict`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy
+import pytest
+
+from tests import tiny_text
+from tests.inprocess import Records, Served, seeded
+from warmlane.errors import SchemaError
+from warmlane.jobs import LoadJob, PredictJob
+from warmlane.results import Table
+from warmlane_workers.context import JobContext
+from warmlane_workers.engine.begun import MOST_ROWS, BegunPredict
+
+LIMIT_S = 20
+TASKS = {
+    "text-classification": tiny_text.text_classification,
+    "token-classification": tiny_text.token_classification,
+    "feature-extraction": tiny_text.feature_extraction,
+    "fill-mask": tiny_text.fill_mask,
+    "text-generation": tiny_text.text_generation,
+}
+ROWS: dict[str, Any] = {"fill-mask": "the [MASK] sat"}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("begun")) as served:
+        for task, make in TASKS.items():
+            served.add(task, task, seeded(make))
+            served.engine.load(LoadJob(model=task), context())
+        yield served
+
+
+def context() -> JobContext:
+    return JobContext(Records(), "a", 1)  # type: ignore[arg-type]
+
+
+def begun(served: Served, *jobs: PredictJob) -> list[BegunPredict | None]:
+    return list(served.engine.begin([(job, context()) for job in jobs]))
+
+
+def answered(one: BegunPredict | None) -> Any:
+    """The answer of a job that has begun."""
+    assert one is not None
+    ready = threading.Event()
+    one.when_ready(ready.set)
+    assert ready.wait(LIMIT_S)
+    try:
+        return one.answer()
+    finally:
+        one.close()
+
+
+def row(task: str) -> Any:
+    return ROWS.get(task, "the cat sat on the mat")
+
+
+def same(answer: Any, expected: Any) -> bool:
+    """Whether two answers say the same; their numbers may come from batches of different shapes."""
+    if isinstance(expected, Table):
+        return same(answer.columns, expected.columns)
+    if isinstance(expected, dict):
+        return answer.keys() == expected.keys() and all(same(answer[key], expected[key]) for key in expected)
+    if isinstance(expected, list):
+        return len(answer) == len(expected) and all(map(same, answer, expected))
+    if isinstance(expected, numpy.ndarray | float):
+        return numpy.allclose(answer, expected, atol=1e-5)
+    return bool(answer == expected)
+
+
+SMALL = sorted(TASKS.keys() - {"text-generation"})
+
+
+@pytest.mark.parametrize("task", SMALL)
+def test_a_begun_answer_is_that_of_predict(served: Served, task: str) -> None:
+    """One row, a list, and an output mode: what `predict` gives."""
+    jobs = [
+        PredictJob(model=task, inputs=row(task)),
+        PredictJob(model=task, inputs=[row(task), row(task).replace("sat", "sat and sat")]),
+        PredictJob(model=task, inputs=[row(task)], output="native"),
+    ]
+    found = [answered(one) for one in begun(served, *jobs)]
+    assert same(found, [served.engine.predict(job, context()) for job in jobs])
+
+
+def test_jobs_of_several_models_begin_together(served: Served) -> None:
+    """Jobs that came in one call may be of any models, with any parameters: each has its own answer."""
+    jobs = [PredictJob(model=task, inputs=row(task)) for task in SMALL for _ in range(2)]
+    jobs += [PredictJob(model="text-classification", inputs="the cat", params={"top_k": 2})]
+    found = [answered(one) for one in begun(served, *jobs)]
+    assert same(found, [served.engine.predict(job, context()) for job in jobs])
+
+
+NOT_BEGUN = {
+    "a stream": PredictJob(model="text-generation", inputs="the cat", stream=True),
+    "a task that writes": PredictJob(model="text-generation", inputs="the cat"),
+    "raw": PredictJob(model="text-classification", inputs={"input_ids": [[1, 2]]}, output="raw"),
+    "many rows": PredictJob(model="text-classification", inputs=["the cat"] * (MOST_ROWS + 1)),
+    "an unknown model": PredictJob(model="nobody", inputs="the cat"),
+    "a cold type": PredictJob(model="text-classification", inputs="the cat", dtype="bfloat16"),
+    "wrong params": PredictJob(model="text-classification", inputs="the cat", params={"top_k": "many"}),
+    "a wrong row": PredictJob(model="text-classification", inputs=["the cat", 7]),
+}
+
+
+@pytest.mark.parametrize("why", sorted(NOT_BEGUN))
+def test_what_has_to_wait_or_fails_is_not_begun(served: Served, why: str) -> None:
+    """It is left to `predict`, holds no model, and those that came with it begin."""
+    good = PredictJob(model="text-classification", inputs="the cat")
+    first, second = begun(served, NOT_BEGUN[why], good)
+    assert first is None
+    assert same(answered(second), served.engine.predict(good, context()))
+    assert [entry.leases for entry in served.engine.cache.entries()] == [0] * len(TASKS)
+
+
+def test_a_row_that_fails_on_the_device_raises(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer raises, so that the job is run by itself; nothing stays leased."""
+    key, _ = served.engine.find("fill-mask", None, prefer_warm=True)
+    (entry,) = [entry for entry in served.engine.cache.entries() if entry.key == key]
+
+    def fail(batch: Any, plan: Any) -> Any:
+        raise SchemaError("no")
+
+    monkeypatch.setattr(served.engine.task(entry.value), "forward", fail)
+    with pytest.raises(SchemaError):
+        answered(begun(served, PredictJob(model="fill-mask", inputs=ROWS["fill-mask"]))[0])
+    assert not entry.leases
