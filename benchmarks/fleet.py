@@ -51,7 +51,7 @@ LOOK_S = 1.0
 REGISTRY_S = 1.0
 #: Share of the fleet's time that answering takes, without any load.
 BUSY = 0.25
-#: How often every worker says again that it lives, in seconds of the server: its clock runs on while time here is made up.
+#: How often every worker says again that it lives, in seconds of the server, whose clock runs on: time here is made up.
 BEAT_S = 3.0
 POLICIES = ("lanes", "lanes, no help", "shared queue", "chance")
 
