@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,8 @@ LOOK_S = 1.0
 REGISTRY_S = 1.0
 #: Share of the fleet's time that answering takes, without any load.
 BUSY = 0.25
-#: After so many jobs every worker says again that it lives: the server's clock runs on while time here is made up.
-BEAT_EVERY = 2_000
+#: How often every worker says again that it lives, in seconds of the server, whose clock runs on: time here is made up.
+BEAT_S = 3.0
 POLICIES = ("lanes", "lanes, no help", "shared queue", "chance")
 
 
@@ -96,7 +96,8 @@ class Simulated:
     def info(self) -> WorkerInfo:
         models = tuple(WarmModel(f"{name}/1", "fill-mask", None, "cpu", 1, False, 0.0) for name in self.warm)
         queues = (PREDICT_QUEUE,)
-        return WorkerInfo(self.id, "node", 1, "cpu", "ready", 64, 0, self.room, queues, models, pace_ms=self.pace_ms)
+        said = {"pace_ms": self.pace_ms, "load_ms": 1000 * LOAD_S}
+        return WorkerInfo(self.id, "node", 1, "cpu", "ready", 64, 0, self.room, queues, models, **said)
 
 
 @dataclass
@@ -146,7 +147,7 @@ class Simulation:
     def run(self, jobs: Iterable[tuple[float, str, float]]) -> Outcome:
         for now, model, answer_s in jobs:
             self._advance(now)
-            if len(self._jobs) % BEAT_EVERY == 0:
+            if time.monotonic() >= self._beat_at:
                 self._beat()
             self._submit(now, model, answer_s)
         self._advance(math.inf)
@@ -155,6 +156,7 @@ class Simulation:
     def _beat(self) -> None:
         for worker in self._workers.values():
             self._store.run(Beat(worker.info()))
+        self._beat_at = time.monotonic() + BEAT_S
 
     def _submit(self, now: float, model: str, answer_s: float) -> None:
         job_id = f"{len(self._jobs):032x}"
@@ -200,8 +202,8 @@ class Simulation:
     def _steal(self, now: float, worker: Simulated) -> Steal:
         """Its patience is for the server's clock, and so that it is right by the time here."""
         behind_ms = 1000 * (time.time() - self._epoch_s - now)
-        models = frozenset(worker.warm)
-        return Steal(PREDICT_QUEUE, worker.id, 1, models, 1000 * LOAD_S, behind_ms + 1000 * PATIENCE_S)
+        op = Steal.by(worker.info(), PREDICT_QUEUE, 1)
+        return replace(op, patience_ms=behind_ms + 1000 * PATIENCE_S)
 
     def _begin(self, now: float, worker: Simulated, found: list[bytes | None]) -> None:
         worker.idle = not found

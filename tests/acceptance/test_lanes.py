@@ -107,7 +107,7 @@ def test_a_worker_without_work_helps_one_that_has_a_long_job(fleet: Fleet) -> No
         status = waits.status()
         assert status.worker != long.status().worker
         assert status.finished is not None
-        assert status.finished - status.queued < 15
+        assert status.finished - status.queued < 30
         long.cancel()
         held.result(timeout=START_S)
 

@@ -31,7 +31,6 @@ from warmlane.errors import CodecError, ServerUnreachable, WarmlaneError
 from warmlane.keys import MANAGE_QUEUE
 from warmlane.lanes import Steal, Take
 from warmlane.message import JobMessage
-from warmlane.model import ModelRef
 from warmlane.rescue import Acknowledge, Rehome, Requeue, Rollcall
 from warmlane.results import WorkerInfo
 from warmlane.store import RedisStore
@@ -241,9 +240,7 @@ class LaneConsumer(Consumer):
         describe, now = self.broker.describe, time.monotonic()
         if describe is None or self.queue_name == MANAGE_QUEUE or now < self._steal_at:
             return
-        info = describe()
-        models = frozenset(ModelRef.parse(held.model).name for held in info.models)
-        found = self.broker.store.run(Steal(self.queue_name, self.broker.broker_id, self.chunk, models, info.load_ms))
+        found = self.broker.store.run(Steal.by(describe(), self.queue_name, self.chunk))
         if found:
             logger.info("took %d messages of another's lane", len(found), extra={"action": "steal"})
         self._steal_at = now + (0.0 if found else STEAL_S)

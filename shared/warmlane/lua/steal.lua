@@ -1,6 +1,6 @@
 -- A worker that has nothing to do takes messages that wait too long in the lane of another, all of one model.
 -- KEYS acknowledgements, queue messages, queue list, waiting lanes, paces.  ARGV worker id, most messages, patience (ms), ms
--- that a load is worth, most lanes, most messages of a lane to look at, prefix of job records, prefix of home keys, prefix
+-- that a load takes, most lanes, most messages of a lane to look at, prefix of job records, prefix of home keys, prefix
 -- of homes, home TTL (ms), name of a model that the worker holds, ...
 -- Returns the messages. What another worker has taken is in no lane any more, and so not touched.
 -- A lane is known by the time since which something may wait in it; looked at, by what does.
@@ -46,8 +46,7 @@ end
 
 local latest = string.format('%.0f', now - ARGV[3])
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', latest, 'LIMIT', 0, ARGV[5])) do
-  -- A load is worth it behind a job that takes longer. Where many wait for their turn, it would make them wait more: what
-  -- has to leave for the model will be missed.
+  -- A load is worth it behind a job that takes longer.
   local stuck = tonumber(redis.call('HGET', KEYS[5], worker) or 0) >= tonumber(ARGV[4])
   local since
   for _, suffix in ipairs({ ':high', '', ':low' }) do
