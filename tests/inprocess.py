@@ -17,6 +17,7 @@ from warmlane_workers.engine import device
 from warmlane_workers.engine.engine import Engine
 from warmlane_workers.flavor import save_model
 from warmlane_workers.modelstore import ModelStore
+from warmlane_workers.observer import UNSEEN, Observer
 
 
 class Records:
@@ -43,9 +44,19 @@ class Served:
     Args:
         roots: directories that rows may name files of.
         url_inputs: whether rows may be URLs.
+        continuous_batching: whether texts may join batches that run.
+        observer: told of what happens.
     """
 
-    def __init__(self, root: Path, *, roots: tuple[Path, ...] = (), url_inputs: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        roots: tuple[Path, ...] = (),
+        url_inputs: bool = False,
+        continuous_batching: bool = True,
+        observer: Observer = UNSEEN,
+    ) -> None:
         self._store = ModelStore(root / "store")
         self.engine = Engine(
             self._store,
@@ -53,6 +64,8 @@ class Served:
             source_roots=roots,
             trust_remote_code=False,
             url_inputs=url_inputs,
+            continuous_batching=continuous_batching,
+            observer=observer,
             on_change=lambda: None,
         )
         self.bare: dict[str, Any] = {}

@@ -215,3 +215,45 @@ def test_what_is_unloaded_while_it_is_being_kept_is_freed_after_all() -> None:
         pass
     assert cache.evict_idle() == 1
     assert events == ["kept", "freed A"]
+
+
+# -- what grows in use -----------------------------------------------------------------------------------------------
+
+
+def test_an_entry_in_use_grows_at_the_cost_of_idle_ones() -> None:
+    """The least recently used leaves; what it has grown by counts until it is given back."""
+    shelf = Shelf(6)
+    shelf.use("old", 2)
+    shelf.use("young", 2)
+    with shelf.cache.lease("mine", lambda room: ("MINE", 2)) as entry:
+        assert shelf.cache.grow(entry, 2)
+        assert (shelf.freed, entry.bytes) == (["OLD"], 4)
+        assert not shelf.cache.grow(entry, 3)
+        assert shelf.freed == ["OLD"]
+        shelf.cache.shrink(entry, 2)
+    shelf.use("next", 2)
+    assert shelf.freed == ["OLD"]
+
+
+def test_nothing_grows_into_the_room_of_a_load(pool: ThreadPoolExecutor) -> None:
+    """What a load was told to be free stays free until it is there."""
+    shelf = Shelf(4)
+    told, go_on = threading.Event(), threading.Event()
+
+    def load(room: Room) -> tuple[str, int]:
+        room(2)
+        told.set()
+        assert go_on.wait(LIMIT_S)
+        return "NEW", 2
+
+    def use() -> None:
+        with shelf.cache.lease("new", load):
+            pass
+
+    with shelf.cache.lease("mine", lambda room: ("MINE", 2)) as entry:
+        loading = pool.submit(use)
+        assert told.wait(LIMIT_S)
+        assert not shelf.cache.grow(entry, 1)
+        go_on.set()
+        loading.result(LIMIT_S)
+        assert shelf.cache.grow(entry, 1)

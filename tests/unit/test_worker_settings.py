@@ -24,6 +24,7 @@ def test_defaults_are_safe_and_local() -> None:
     assert (made.trust_remote_code, made.url_inputs) == (False, False)
     assert (made.cache_bytes, made.host_cache_bytes, made.cache_ttl_s) == (None, None, 0)
     assert (made.batch_tokens, made.drain_timeout_s) == (0, 600.0)
+    assert made.continuous_batching
     assert made.conversation_ttl_s == 24 * 3600
     assert (made.metrics_port, made.metrics_host) == (0, "127.0.0.1")
 
@@ -41,6 +42,7 @@ def test_every_variable_is_read() -> None:
         HOST_CACHE_BYTES="2GB",
         CACHE_TTL="90.5",
         BATCH_TOKENS="2048",
+        CONTINUOUS_BATCHING="off",
         TRUST_REMOTE_CODE="1",
         URL_INPUTS="1",
         CONVERSATION_TTL="3600",
@@ -54,6 +56,7 @@ def test_every_variable_is_read() -> None:
     assert (made.threads, made.queues) == (8, ("manage",))
     assert (made.cache_bytes, made.host_cache_bytes) == (Size(1_000_000), Size(2_000_000_000))
     assert (made.cache_ttl_s, made.batch_tokens, made.drain_timeout_s) == (90.5, 2048, 2.5)
+    assert not made.continuous_batching
     assert made.conversation_ttl_s == 3600
     assert (made.metrics_port, made.metrics_host) == (9100, "0.0.0.0")
     assert (made.trust_remote_code, made.url_inputs) == (True, True)
@@ -103,6 +106,7 @@ def test_custom_code_is_refused_in_all_others(value: str) -> None:
         ("HOST_CACHE_BYTES", "4 sacks"),
         ("CACHE_TTL", "-1"),
         ("BATCH_TOKENS", "-5"),
+        ("CONTINUOUS_BATCHING", "yes"),
         ("CONVERSATION_TTL", "0"),
         ("DRAIN_TIMEOUT", "soon"),
         ("NAMESPACE", "a b"),

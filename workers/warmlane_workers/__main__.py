@@ -32,6 +32,7 @@ _FLAGS = {
     "--host-cache-bytes": ("WARMLANE_HOST_CACHE_BYTES", "SIZE", "of those that left a GPU, in host memory (0.0625)"),
     "--cache-ttl": ("WARMLANE_CACHE_TTL", "S", "how long a model stays that nobody uses (while there is room)"),
     "--batch-tokens": ("WARMLANE_BATCH_TOKENS", "N", "padded tokens in a batch (512 on a CPU, 16384 on a GPU)"),
+    "--continuous-batching": ("WARMLANE_CONTINUOUS_BATCHING", "auto|off", "texts join batches that run (auto)"),
     "--conversation-ttl": ("WARMLANE_CONVERSATION_TTL", "S", "how long a conversation waits for its next turn (86400)"),
     "--drain-timeout": ("WARMLANE_DRAIN_TIMEOUT", "S", "how long a drain waits for running jobs (600)"),
     "--metrics-port": ("WARMLANE_METRICS_PORT", "PORT", "serve metrics here, the next worker on the next port (off)"),

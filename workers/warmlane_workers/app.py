@@ -141,6 +141,7 @@ class WorkerProcess:
             url_inputs=settings.url_inputs,
             conversation_ttl_s=settings.conversation_ttl_s,
             cache_ttl_s=settings.cache_ttl_s,
+            continuous_batching=settings.continuous_batching,
             on_change=self._presence.beat,
             observer=observer,
         )

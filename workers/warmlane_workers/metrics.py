@@ -59,6 +59,9 @@ class Metrics(Observer):
         self._padded = histogram("batch_padded_tokens", "Tokens of a batch, padding included.", _TOKENS, "model")
         self._tokens = counter("batch_tokens", "Tokens of the batches, without padding.", "model")
         self._busy = counter("device_busy_seconds", "Time in which batches ran; two at a time count twice.")
+        self._running = counter(
+            "running_batches", "Batches that texts join: begun, or refused for answering otherwise.", "model", "result"
+        )
         self._wanted = counter("cache_requests", "Models that jobs asked for, warm (hit) or not (miss).", "result")
         self._loads = counter("model_loads", "Loads, from the store or from the host tier.", "model", "source")
         self._evictions = counter("model_evictions", "Models that left, to the host tier or nowhere.", "model", "to")
@@ -104,6 +107,9 @@ class Metrics(Observer):
         self._tokens.labels(model).inc(batch.tokens)
         self._stages.labels("waiting", model).observe(batch.waited_s)
         self._stages.labels("forward", model).observe(batch.run_s)
+
+    def began_running(self, model: str, *, steady: bool) -> None:
+        self._running.labels(self._known(model), "begun" if steady else "refused").inc()
 
     def prepared(self, model: str, seconds: float) -> None:
         self._stages.labels("preparing", self._known(model)).observe(seconds)

@@ -63,6 +63,9 @@ class Observer:
     def batch(self, batch: Batch) -> None:
         """The device is done with a batch."""
 
+    def began_running(self, model: str, *, steady: bool) -> None:
+        """A batch that texts join and leave has begun; or it did not answer as its model does, and there is none."""
+
     def prepared(self, model: str, seconds: float) -> None:
         """All rows of a job are ready for the device."""
 

@@ -77,6 +77,8 @@ class WorkerSettings:
         cache_ttl_s: how long a model stays that nobody uses and that is not pinned; 0 means until there is no room for
             it (`WARMLANE_CACHE_TTL`).
         batch_tokens: padded tokens in a batch; 0 means the device's default (`WARMLANE_BATCH_TOKENS`).
+        continuous_batching: whether texts that are generated may share batches that run, where the model is seen to
+            answer alike there (`WARMLANE_CONTINUOUS_BATCHING`: auto or off).
         trust_remote_code: whether custom code of models may run here at all (`WARMLANE_TRUST_REMOTE_CODE`); a job has
             to ask for it as well.
         url_inputs: whether rows may be URLs, which the worker then reads from its own network (`WARMLANE_URL_INPUTS`).
@@ -99,6 +101,7 @@ class WorkerSettings:
     host_cache_bytes: Size | None = None
     cache_ttl_s: float = 0.0
     batch_tokens: int = 0
+    continuous_batching: bool = True
     trust_remote_code: bool = False
     url_inputs: bool = False
     conversation_ttl_s: int = CONVERSATION_TTL_S
@@ -128,6 +131,7 @@ class WorkerSettings:
             "host_cache_bytes": _size(env, "WARMLANE_HOST_CACHE_BYTES"),
             "cache_ttl_s": number(env, "WARMLANE_CACHE_TTL", 0),
             "batch_tokens": whole(env, "WARMLANE_BATCH_TOKENS", 0),
+            "continuous_batching": _continuous_batching(env),
             "trust_remote_code": _flag(env, "WARMLANE_TRUST_REMOTE_CODE"),
             "url_inputs": _flag(env, "WARMLANE_URL_INPUTS"),
             "conversation_ttl_s": whole(
@@ -149,6 +153,13 @@ class WorkerSettings:
 def _flag(env: Mapping[str, str], name: str) -> bool:
     """Off, unless it says in so many words that it is on."""
     return env.get(name) in ("1", "true", "yes")
+
+
+def _continuous_batching(env: Mapping[str, str]) -> bool:
+    said = env.get("WARMLANE_CONTINUOUS_BATCHING") or "auto"
+    if said not in ("auto", "off"):
+        raise ConfigurationError("WARMLANE_CONTINUOUS_BATCHING: auto, where it answers as the model alone does, or off")
+    return said == "auto"
 
 
 def _size(env: Mapping[str, str], name: str) -> Size | None:

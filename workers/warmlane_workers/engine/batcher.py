@@ -213,7 +213,7 @@ class Batcher:
                 logger.error("a batch could not be run: %s", type(exc).__name__, extra={"action": "batch_lost"})
                 for row in rows:
                     if not row.future.done():
-                        _settle(row.future, error=exc)
+                        settle(row.future, error=exc)
             finally:
                 with self._changed:
                     self._running -= 1
@@ -245,7 +245,7 @@ def run_isolated(run: Run, rows: Sequence[Row]) -> None:
             raise RuntimeError(f"a batch of {len(rows)} rows gave {len(outputs)} outputs")
     except Exception as exc:  # noqa: BLE001 - it goes to the rows' callers
         if len(rows) == 1:
-            _settle(rows[0].future, error=exc)
+            settle(rows[0].future, error=exc)
             return
         logger.info("a batch of %d failed, running it by halves", len(rows), extra={"action": "bisect"})
         middle = len(rows) // 2
@@ -253,10 +253,10 @@ def run_isolated(run: Run, rows: Sequence[Row]) -> None:
         run_isolated(run, rows[middle:])
         return
     for row, output in zip(rows, outputs, strict=True):
-        _settle(row.future, output=output)
+        settle(row.future, output=output)
 
 
-def _settle(future: Future[Any], output: Any = None, error: Exception | None = None) -> None:
+def settle(future: Future[Any], output: Any = None, error: Exception | None = None) -> None:
     if not future.set_running_or_notify_cancel():
         return  # its caller gave up
     if error is not None:

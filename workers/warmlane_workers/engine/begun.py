@@ -153,7 +153,7 @@ class Beginner:
                 rows += one.waiting.taken(made)
                 self._engine.observer.wanted(one.key.name, warm=True)
                 self._engine.observer.prepared(one.key.name, time.monotonic() - began)
-        self._engine.queue(first.key, first.entry.value, first.task, first.plan)(rows)
+        self._engine.queue(first.key, first.entry, first.task, first.plan)(rows)
         return left
 
 

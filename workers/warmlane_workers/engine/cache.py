@@ -275,6 +275,28 @@ class WarmCache(Generic[K, V]):
                 self._changed.notify_all()
         self._part(entry)
 
+    def grow(self, entry: Entry[K, V], size: int) -> bool:
+        """Let an entry in use take so many bytes more, for which idle ones leave; whether there was room. Waits for
+        nobody: while a load is under way, the room is the load's."""
+        if not self._load_turn.acquire(blocking=False):
+            return False
+        try:
+            with self._lock:
+                leaving = self._held.make_way(size - self.budget + self._held.bytes)
+                if leaving is None:
+                    return False
+                entry.bytes += size
+            self._let_go(leaving)
+            return True
+        finally:
+            self._load_turn.release()
+
+    def shrink(self, entry: Entry[K, V], size: int) -> None:
+        """Take back what `grow` has given."""
+        with self._changed:
+            entry.bytes -= size
+            self._changed.notify_all()
+
     def newest(self, matches: Callable[[K], bool]) -> Entry[K, V] | None:
         """The most recently loaded entry whose key matches. Not leased: it may leave before it is used."""
         with self._lock:

@@ -23,6 +23,7 @@ from warmlane_workers.engine.batcher import Batcher, Lane, Row
 from warmlane_workers.engine.begun import Beginner, BegunPredict
 from warmlane_workers.engine.budget import Budgets
 from warmlane_workers.engine.cache import WarmCache
+from warmlane_workers.engine.continuous import Continuous
 from warmlane_workers.engine.conversations import Talks, read_job
 from warmlane_workers.engine.device import Device
 from warmlane_workers.engine.entry import Entry, Over, Room
@@ -55,6 +56,7 @@ class Engine:
         url_inputs: whether the operator lets rows be URLs.
         conversation_ttl_s: how long a conversation waits for its next turn.
         cache_ttl_s: how long a model stays that nobody uses and that is not pinned; 0 until its room is wanted.
+        continuous_batching: whether rows that are generated may join batches that run.
         on_change: called when a model came or went.
         observer: told of batches and loads.
     """
@@ -69,6 +71,7 @@ class Engine:
         url_inputs: bool = False,
         conversation_ttl_s: int = CONVERSATION_TTL_S,
         cache_ttl_s: float = 0.0,
+        continuous_batching: bool = True,
         on_change: Callable[[], None],
         observer: Observer = UNSEEN,
     ) -> None:
@@ -84,6 +87,7 @@ class Engine:
         self.cache: WarmCache[Key, Loaded] = WarmCache(
             device.cache_bytes, self._loader.free, on_change, evict=self._loader.evict
         )
+        self._continuous = Continuous(device, self.cache, observer, wanted=continuous_batching)
         self._ttl_s = cache_ttl_s
         self._beginner = Beginner(self)
         self._stopping = threading.Event()
@@ -100,6 +104,7 @@ class Engine:
     def stop(self, timeout_s: float) -> bool:
         """End the device threads; whether they ended in time."""
         self._stopping.set()
+        self._continuous.stop(timeout_s)
         return self._batcher.stop(timeout_s)
 
     def _expire(self) -> None:
@@ -135,7 +140,7 @@ class Engine:
             loaded = self.config_of(key)
 
             def submit(plan: Plan, parts: list[Row]) -> None:
-                self.queue(key, entry.value, task, plan)(parts)
+                self.queue(key, entry, task, plan)(parts)
 
             asking = Asking(job, artifact, task, loaded, context, submit, talks=opened)
             plan = asking.plan()
@@ -176,15 +181,16 @@ class Engine:
             refuse_unasked(entry.value.components, agreed=trust)
             yield entry
 
-    def queue(self, key: ModelKey, loaded: Loaded, task: Task, plan: Plan) -> Callable[[list[Row]], None]:
+    def queue(self, key: ModelKey, entry: Entry[Key, Loaded], task: Task, plan: Plan) -> Callable[[list[Row]], None]:
         """What queues a job's rows for the device."""
+        loaded = entry.value
         budget = (loaded.batch_tokens or self.device.batch_tokens) * task.budget_factor
         mix = loaded.mix
         if mix is None or not task.mixes:
             # The task object is part of the key: rows never meet those of an unloaded twin.
             run = relieved(lambda batch: task.forward(batch, plan), self._relieve)
             lane = Lane((id(task), plan.group), run, budget, key.name)
-            return lambda rows: self._batcher.submit(lane, rows)
+            return self._continuous.over(entry, task, plan, lambda rows: self._batcher.submit(lane, rows))
         run = relieved(lambda batch: mix.run(batch, self._make_task), self._relieve)
         lane = Lane(mix.key(loaded, task, plan), run, budget, key.name)
 

@@ -54,6 +54,11 @@ class Holdings(Generic[K, V]):
                 self.outgoing.append(entry)
         return list(dict.fromkeys(taken))
 
+    def make_way(self, excess: int) -> list[Entry[K, V]] | None:
+        """Take out what is idle for so many bytes; None, and nothing, where that is not enough."""
+        idle = self.idle()
+        return None if excess > total(idle) else self.take_out(oldest(idle, excess))
+
     def retire(self, excess: int) -> list[Entry[K, V]]:
         """Take out what is in use and not kept, the longest unused first, for bytes beyond what leaves anyway."""
         leaving = total({*self.idle(), *self.outgoing})

@@ -13,6 +13,7 @@ from warmlane_workers.tasks.base import Task
 
 if TYPE_CHECKING:
     from warmlane_workers.engine.mixing import Mix
+    from warmlane_workers.engine.running import RunningBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,9 @@ class Loaded:
         base: the model whose weights it shares.
         known: of a base, the components of those that share it.
         mix: where its rows share batches with those of others.
+        running: its running batches, by whether they draw their tokens.
+        steady: of which of them it is known that they answer as the model does.
+        unsteady: it can have none.
     """
 
     name: str
@@ -67,3 +71,6 @@ class Loaded:
     base: Loaded | None = field(default=None, repr=False)
     known: MutableMapping[Hashable, Any] = field(default_factory=WeakValueDictionary, repr=False)
     mix: Mix | None = field(default=None, repr=False)
+    running: dict[bool, RunningBatch] = field(default_factory=dict, repr=False)
+    steady: set[bool] = field(default_factory=set, repr=False)
+    unsteady: bool = field(default=False, repr=False)

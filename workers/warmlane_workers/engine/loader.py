@@ -110,6 +110,7 @@ class Loader:
 
     def evict(self, key: Key, loaded: Loaded) -> None:
         """Take a model off the device; the host keeps it where it has room. What shares a base is soon read again."""
+        _still(loaded)
         if loaded.base is None and self.host.park(key, loaded):
             self._device.release()
             self._observer.evicted(key.name, "host")
@@ -146,6 +147,7 @@ class Loader:
         return ParkedWeights(model, self._device.torch)
 
     def _clear(self, loaded: Loaded) -> None:
+        _still(loaded)
         if loaded.mix is not None and loaded.base is not None:
             loaded.mix.leave(loaded)
         # Emptied and not only forgotten: a job that ended may still hold it.
@@ -154,6 +156,15 @@ class Loader:
         if loaded.base is None:
             self._device.release()  # takes long, and what shared a base leaves little
         loaded.base = None
+
+
+def _still(loaded: Loaded) -> None:
+    """End what generates with a model by itself."""
+    for batch in loaded.running.values():
+        batch.close()
+    for batch in loaded.running.values():
+        batch.wait()
+    loaded.running.clear()
 
 
 def _telling(context: JobContext, room: Room) -> Room:

@@ -10,7 +10,7 @@ import torch
 from transformers import GenerationConfig
 
 from warmlane.errors import InputTooLong, InvalidParams
-from warmlane_workers.tasks import limits, padding
+from warmlane_workers.tasks import continuous, limits, padding
 from warmlane_workers.tasks.base import Plan, Prepared
 from warmlane_workers.tasks.writing import WritingTask
 
@@ -26,6 +26,10 @@ _SEES_PADDING: Mapping[str, Any] = {
     "sequence_bias": None,
     "bad_words_ids": None,
 }
+
+
+#: So many sets of parameters are known by the way in which they generate.
+_MOST_MANNERS = 256
 
 
 def check_values(params: Mapping[str, Any], own: frozenset[str]) -> None:
@@ -77,6 +81,8 @@ class GeneratingTask(WritingTask):
         self._positions_end = any(isinstance(module, torch.nn.Embedding) for module in tables)
         #: What the model and the saved pipeline say; told once, for it takes half a millisecond.
         self._saved = self.pipeline._get_set_generation_params(dict(self.pipeline._forward_params))
+        #: A plan's group -> how its rows are generated; found once, for it takes as long.
+        self._manners: dict[bytes, continuous.Manner | None] = {}
 
     def padding_side(self) -> str:
         """Of a decoder the tokenizer's: `generate` counts its positions by the mask."""
@@ -122,6 +128,26 @@ class GeneratingTask(WritingTask):
         else:
             for _, rows in itertools.groupby(batch, key=lambda row: row.length):
                 yield list(rows)
+
+    def request(self, part: Prepared, plan: Plan) -> continuous.Request | None:
+        """A row as a request to a running batch, see `tasks.continuous`; None where only `generate` can answer it."""
+        ids = part.inputs["input_ids"]  # (1, prompt)
+        mask = part.inputs.get("attention_mask")
+        manner = self._manner(plan)
+        most = self._new_tokens(plan, part.length)
+        if manner is None or most < 1 or ids.shape != (1, part.length) or not (mask is None or bool(mask.all())):
+            return None
+        return continuous.Request(ids[0].tolist(), most, manner)
+
+    def _manner(self, plan: Plan) -> continuous.Manner | None:
+        if self.model.config.is_encoder_decoder:
+            return None
+        known = self._manners
+        if plan.group in known:
+            return known[plan.group]
+        found = continuous.manner(self.generate_settings(plan), self._vocabulary)
+        self._manners = {**known, plan.group: found} if len(known) < _MOST_MANNERS else {plan.group: found}
+        return found
 
     def _sees_padding(self, plan: Plan) -> bool:
         settings = self._settings(plan)

@@ -40,6 +40,13 @@ class WritingTask(TextTask):
         first = 0 if self.model.config.is_encoder_decoder else max(part.length for part in batch)
         return watched(plan.forward, batch, first)
 
+    def generate_settings(self, plan: Plan) -> dict[str, Any]:
+        """What `generate` goes by: the plan's settings over the pipeline's and the model's."""
+        pipeline = self.pipeline
+        settle = pipeline._settings if isinstance(pipeline, GeneratingPipeline) else pipeline._prepare_generate_kwargs
+        settings: dict[str, Any] = pipeline._get_set_generation_params(settle(dict(plan.forward)))
+        return settings
+
     @abstractmethod
     def so_far(self, part: Prepared, tokens: list[int], plan: Plan) -> Any:
         """The output of `forward`, of an answer of which these tokens are there; `finish` reads it.
@@ -73,9 +80,7 @@ class WritingTask(TextTask):
         Raises:
             InvalidParams: several answers are written at a time, and only the end says which is given.
         """
-        pipeline = self.pipeline
-        settle = pipeline._settings if isinstance(pipeline, GeneratingPipeline) else pipeline._prepare_generate_kwargs
-        beams = pipeline._get_set_generation_params(settle(dict(plan.forward))).get("num_beams")
+        beams = self.generate_settings(plan).get("num_beams")
         if beams not in (None, 1):
             raise InvalidParams(
                 f"stream: with {beams} beams the answer is known at the end only; set params.num_beams to 1, or leave "

@@ -15,6 +15,7 @@ from transformers.utils.chat_template_utils import Chat as Messages
 
 from warmlane.errors import InvalidParams, SchemaError, UnsupportedTask
 from warmlane_workers.tasks.base import Plan, Prepared
+from warmlane_workers.tasks.continuous import Request
 from warmlane_workers.tasks.openai import requests
 from warmlane_workers.tasks.openai.stopping import StopTexts, cut
 from warmlane_workers.tasks.params import Kind, number
@@ -133,6 +134,13 @@ class _Generation(TextGeneration):
             stops=part.stops,
             ends=frozenset([] if ends is None else [ends] if isinstance(ends, int) else ends),
         )
+
+    def request(self, part: Prepared, plan: Plan) -> Request | None:
+        assert isinstance(part, _Part)
+        found = super().request(part, part.plan)
+        if found is None or not part.stops:
+            return found
+        return replace(found, criteria=(StopTexts(self.tokenizer, part.stops, part.length),))
 
     def so_far(self, part: Prepared, tokens: list[int], plan: Plan) -> Any:
         assert isinstance(part, _Part)
