@@ -7,7 +7,6 @@ acknowledgements are where Dramatiq keeps them, so that its own commands count, 
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -170,11 +169,11 @@ class Take(Op[list[bytes | None]]):
 class Steal(Op[list[bytes | None]]):
     """Take messages that wait too long in another worker's lane, all of one model. The reply has their bytes.
 
-    They are of a model that it holds; of any, where it has room and the other a job that takes longer than a load.
+    They are of a model that it holds; of any, where the other worker has a job that takes longer than a load.
 
     Attributes:
         models: names of those that the worker holds.
-        load_ms: how long it takes to load one; infinite where it has no room.
+        load_ms: how long it takes to load one.
         patience_ms: what has waited for less is left.
     """
 
@@ -188,16 +187,14 @@ class Steal(Op[list[bytes | None]]):
 
     @classmethod
     def by(cls, worker: WorkerInfo, queue_name: str, most: int) -> Steal:
-        """What a worker may take. It has room for a model that others hold if half of its memory is free: the rest is
-        for those that nobody else has."""
-        room = 2 * worker.held_bytes <= worker.budget_bytes
+        """What a worker may take."""
         models = frozenset(ModelRef.parse(model.model).name for model in worker.models)
-        return cls(queue_name, worker.id, most, models, worker.load_ms if room else math.inf)
+        return cls(queue_name, worker.id, most, models, worker.load_ms)
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         queue, worker = self.queue_name, self.worker_id
         keys = [names.acks(worker, queue), names.messages(queue), names.queue(queue), names.waiting(queue), names.paces]
-        waits = [int(self.patience_ms), int(min(2**53, max(1000 * PATIENCE_S, self.load_ms)))]
+        waits = [int(self.patience_ms), int(max(1000 * PATIENCE_S, self.load_ms))]
         places = [names.job(""), names.home(queue, ""), names.homes(queue, ""), HOME_TTL_S * 1000]
         return keys, [worker, self.most, *waits, _LANES, _DEPTH, *places, *sorted(self.models)]
 

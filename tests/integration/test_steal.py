@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
@@ -75,15 +74,6 @@ def test_a_model_is_loaded_for_what_waits_behind_a_job_that_takes_longer(fleet: 
     stuck = late(fleet)
     fleet.beat("a", "m", "n", pace_ms=6100)
     assert steal(fleet, "n", load_s=6) == [stuck]
-
-
-@pytest.mark.parametrize(("budget", "room"), [(2, True), (1, False)], ids=["room", "no room"])
-def test_no_model_leaves_for_one_that_is_taken_on(fleet: Fleet, budget: int, *, room: bool) -> None:
-    """A worker whose memory is full helps with what it holds."""
-    job, own = late(fleet), late(fleet, "x")
-    worker = dataclasses.replace(describe("b", "x"), budget_bytes=budget)
-    found = fleet.store.run(Steal.by(worker, PREDICT_QUEUE, 1))
-    assert [JobMessage.decode(data or b"").message_id for data in found] == [job if room else own]
 
 
 def test_jobs_of_one_model_are_taken_together(fleet: Fleet) -> None:
