@@ -19,7 +19,6 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
-from warmlane.combining import Combiner
 from warmlane.errors import ConfigurationError, InternalError, ServerUnreachable, WarmlaneError
 from warmlane.keys import Keys
 from warmlane.ops import Op
@@ -263,18 +262,6 @@ class RedisStore:
             return op.read(reply)
         except WarmlaneError as exc:
             return exc
-
-
-class GroupedStore:
-    """Runs operations of many threads, each as `RedisStore.run` does; those that meet share a round trip."""
-
-    def __init__(self, store: RedisStore) -> None:
-        self._combiner: Combiner[Op[Any], Any] = Combiner(store.run_all)
-
-    def run(self, op: Op[R]) -> R:
-        """As `RedisStore.run`."""
-        reply: R = self._combiner.run(op)
-        return reply
 
 
 class AsyncRedisStore:

@@ -158,6 +158,18 @@ def test_what_cannot_be_begun_runs_in_its_thread() -> None:
     assert (life.result(), life.told) == ("by itself", ["settled a"])
 
 
+def test_a_bug_in_beginning_strands_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the beginning of jobs raises, they run in their threads."""
+    life = Life()
+
+    def fail(asked: Any) -> Any:
+        raise RuntimeError
+
+    monkeypatch.setattr(life.lifecycle, "_begin", fail)
+    life.work()
+    assert (life.result(), life.told) == ("by itself", ["settled a"])
+
+
 def test_a_job_without_an_answer_is_run_again_by_itself() -> None:
     """When a begun job fails, its handler runs in a thread of its own, and its word counts."""
 

@@ -194,7 +194,12 @@ class Lifecycle:
             for place, (verdict, (_, job_id, job)) in enumerate(zip(verdicts, came, strict=True))
             if verdict is not None and verdict.word == "run" and not isinstance(job, StoredJob)
         ]
-        begun = self._begin([(job, context) for _, job, context in asked])
+        begun: Sequence[Begun | None]
+        try:
+            begun = self._begin([(job, context) for _, job, context in asked])
+        except Exception as exc:  # noqa: BLE001 - a bug there must not take these jobs along: they have their threads
+            logger.error("jobs were not begun: %s", type(exc).__name__, extra={"action": "not_begun"})
+            begun = [None] * len(asked)
         for (place, job, context), one in zip(asked, begun, strict=True):
             verdict, queue = verdicts[place], came[place].queue
             if one is not None and verdict is not None:
