@@ -46,7 +46,8 @@ def run(host: str, port: int, settings: Settings) -> None:
         app = create_app(settings=settings)
         config = uvicorn.Config(app, server_header=False, timeout_graceful_shutdown=GRACE_S)
         server = Server(config, app.state.stopping)
-        logger.info("the gateway listens on %s:%d", host, port)
+        place = f"[{host}]" if ":" in host else host
+        logger.info("the gateway listens on http://%s:%d", place, listening.getsockname()[1])  # port 0 means any
         with _signals_end_quietly():
             server.run([listening])
 
