@@ -15,7 +15,7 @@ from warmlane.errors import SchemaError
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.results import Table
 from warmlane_workers.context import JobContext
-from warmlane_workers.engine.begun import MOST_ROWS, BegunPredict
+from warmlane_workers.engine.begun import LONGEST, MOST_ROWS, BegunPredict, is_short
 
 LIMIT_S = 20
 TASKS = {
@@ -102,6 +102,7 @@ NOT_BEGUN = {
     "a task that writes": PredictJob(model="text-generation", inputs="the cat"),
     "raw": PredictJob(model="text-classification", inputs={"input_ids": [[1, 2]]}, output="raw"),
     "many rows": PredictJob(model="text-classification", inputs=["the cat"] * (MOST_ROWS + 1)),
+    "a long text": PredictJob(model="text-classification", inputs="cat " * LONGEST, params={"truncation": True}),
     "an unknown model": PredictJob(model="nobody", inputs="the cat"),
     "a cold type": PredictJob(model="text-classification", inputs="the cat", dtype="bfloat16"),
     "wrong params": PredictJob(model="text-classification", inputs="the cat", params={"top_k": "many"}),
@@ -131,3 +132,28 @@ def test_a_row_that_fails_on_the_device_raises(served: Served, monkeypatch: pyte
     with pytest.raises(SchemaError):
         answered(begun(served, PredictJob(model="fill-mask", inputs=ROWS["fill-mask"]))[0])
     assert not entry.leases
+
+
+def test_what_is_read_otherwise_is_read_apart(served: Served) -> None:
+    """Jobs of one model whose rows are cut differently begin together, and each is cut as it says."""
+    jobs = [
+        PredictJob(model="feature-extraction", inputs="the cat sat on the mat", params=params)
+        for params in ({}, {"truncation": True, "max_length": 5}, {"pooling": "mean"})
+    ]
+    whole, cut, pooled = [answered(one) for one in begun(served, *jobs)]
+    assert (len(whole) > len(cut) == 5, pooled.ndim) == (True, 1)
+
+
+@pytest.mark.parametrize(
+    ("row", "short"),
+    [
+        ("the cat", True),
+        ({"text": "a", "text_pair": "b"}, True),
+        ("x" * (LONGEST + 1), False),
+        (7, False),
+        (b"x", False),
+    ],
+)
+def test_short_rows_are_texts_of_few_characters(row: Any, short: bool) -> None:
+    """Numbers, bytes and long texts are not."""
+    assert is_short(row) is short

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,6 @@ from warmlane_workers.flavor.custom_code import check_worker, refuse_unasked
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.tasks.base import Plan, Task
 from warmlane_workers.tasks.failures import Failed, assembled
-from warmlane_workers.tasks.writing import WritingTask
 
 if TYPE_CHECKING:
     from warmlane_workers.engine.engine import Engine
@@ -36,6 +35,8 @@ logger = logging.getLogger(__name__)
 #: (model, dtype) -> what a request of them means.
 Found = dict[tuple[str, str | None], tuple[ModelKey, Artifact]]
 
+#: A longer text takes its time to be read, and others would wait for it.
+LONGEST = 10_000
 #: A job with more rows fills batches of its own, and can afford a thread.
 MOST_ROWS = 16
 
@@ -57,10 +58,11 @@ class BegunPredict:
     def __post_init__(self) -> None:
         self.waiting = Rows(self.inputs, lambda outputs: self.task.finish(outputs, self.plan), _raised, self.context)
 
-    @property
-    def alike(self) -> Hashable:
-        """Equal for jobs whose rows are prepared and queued together."""
-        return id(self.task), self.plan.group
+    def is_like(self, other: BegunPredict) -> bool:
+        """Whether their rows are prepared and queued alike."""
+        mine, its = self.plan, other.plan
+        same = self.task is other.task and mine.group == its.group and mine.cut_at == its.cut_at
+        return same and mine.prepare == its.prepare
 
     @property
     def single(self) -> bool:
@@ -92,11 +94,15 @@ class Beginner:
         """The jobs that have begun; None for each that needs a thread of its own."""
         found: Found = {}
         begun = [self._found(job, context, found) for job, context in asked]
-        alike: dict[Hashable, list[BegunPredict]] = {}
+        alike: list[list[BegunPredict]] = []
         for one in begun:
             if one is not None:
-                alike.setdefault(one.alike, []).append(one)
-        left = {id(one) for jobs in alike.values() for one in self._queue(jobs)}
+                jobs = next((jobs for jobs in alike if jobs[0].is_like(one)), None)
+                if jobs is None:
+                    alike.append([one])
+                else:
+                    jobs.append(one)
+        left = {id(one) for jobs in alike for one in self._queue(jobs)}
         return [None if id(one) in left else one for one in begun]
 
     def _found(self, job: Job, context: JobContext, found: Found) -> BegunPredict | None:
@@ -127,11 +133,11 @@ class Beginner:
         trust = check_worker(job.trust_remote_code, self._engine.trust_remote_code)
         refuse_unasked(entry.value.components, agreed=trust)
         task = self._engine.task(entry.value)
-        if isinstance(task, WritingTask):  # its texts take long, and can be stopped by whoever waits for them
+        if not task.is_quick:
             return None
         check_job(artifact, job)
         inputs = rows_of(artifact.signature, artifact.task, job.inputs)
-        if len(inputs) > MOST_ROWS:
+        if len(inputs) > MOST_ROWS or not all(is_short(row) for row in inputs):
             return None
         plan = task.plan(effective(artifact, job.params, self._engine.config_of(key)))
         inputs = [read_row(artifact, job, row) for row in inputs]
@@ -159,6 +165,13 @@ class Beginner:
                 self._engine.observer.prepared(one.key.name, time.monotonic() - began)
         self._engine.queue(first.key, first.entry, first.task, first.plan)(rows)
         return left
+
+
+def is_short(row: Any) -> bool:
+    """Whether a row of texts has few characters."""
+    parts = row.values() if isinstance(row, dict) else row if isinstance(row, list) else (row,)
+    texts = [part for part in parts if isinstance(part, str)]
+    return len(texts) == len(parts) and sum(map(len, texts)) <= LONGEST
 
 
 def _raised(index: int, error: Exception) -> Failed:

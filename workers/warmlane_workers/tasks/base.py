@@ -83,6 +83,8 @@ class Task(ABC):
     reach: Reach = NOWHERE
     #: Whether rows of several adapters of one base may share a batch, see `together`.
     mixes: bool = False
+    #: Whether a short row is made ready and answered in about a millisecond, so that no other job minds to wait for it.
+    is_quick: bool = False
     #: The class name of the pipeline that was saved.
     instance_type: str = ""
 

@@ -35,6 +35,8 @@ def settled(text: str, stops: Sequence[str] = ()) -> str:
 class WritingTask(TextTask):
     """A task whose answer is one text a row."""
 
+    is_quick = False  # a text takes long, and ends when whoever waits for it gives up
+
     def call_settings(self, batch: Sequence[Prepared], plan: Plan) -> dict[str, Any]:
         # An encoder-decoder's sequences hold the answer alone.
         first = 0 if self.model.config.is_encoder_decoder else max(part.length for part in batch)
