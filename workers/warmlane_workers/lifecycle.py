@@ -213,15 +213,22 @@ class Lifecycle:
         """End jobs that the device has answered; one that has no result after all is run in a thread of its own."""
         ended: list[tuple[Flight, Outcome]] = []
         for flight in flights:
-            try:
-                with about_job(flight.job_id, flight.job.kind, flight.job.subject):
-                    ended.append((flight, self._outcomes.succeeded(flight.begun.answer(), flight.context)))
-            except Exception as exc:  # noqa: BLE001 - its own thread will meet it again, and say what it means
-                logger.info("run again by itself: %s", type(exc).__name__, extra={"action": "run_again"})
+            outcome = self._answered(flight)
+            flight.begun.close()
+            if outcome is not None:
+                ended.append((flight, outcome))
+            else:
                 threading.Thread(target=self._run_again, args=(flight,), name="warmlane-again", daemon=True).start()
-            finally:
-                flight.begun.close()
         self._end(ended)
+
+    def _answered(self, flight: Flight) -> Outcome | None:
+        """The outcome of a job that has its result; None of one that has none after all."""
+        try:
+            with about_job(flight.job_id, flight.job.kind, flight.job.subject):
+                return self._outcomes.succeeded(flight.begun.answer(), flight.context)
+        except Exception as exc:  # noqa: BLE001 - its own thread will meet it again, and say what it means
+            logger.info("run again by itself: %s", type(exc).__name__, extra={"action": "run_again"})
+            return None
 
     def _run_again(self, flight: Flight) -> None:
         self._pace.end()
