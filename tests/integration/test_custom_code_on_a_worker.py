@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     """Makes an engine over one custom model, on which the operator allows custom code or does not."""
     monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "transformers_modules"]:
+        monkeypatch.delitem(sys.modules, name)  # another test's, which would be looked for code in its directory
     store = ModelStore(tmp_path / "store")
     checkpoint = tiny_code.save(tmp_path / "checkpoint")
     store.publish("custom", lambda directory: save_model(checkpoint, directory, trust_remote_code=True))
