@@ -106,7 +106,6 @@ class Beginner:
         return [None if id(one) in left else one for one in begun]
 
     def _found(self, job: Job, context: JobContext, found: Found) -> BegunPredict | None:
-        entry: Entry[Key, Loaded] | None = None
         try:
             if not isinstance(job, PredictJob) or job.stream or job.output == "raw":
                 return None
@@ -115,16 +114,21 @@ class Beginner:
                 found[what] = self._engine.find(job.model, job.dtype, prefer_warm=True)
             key, artifact = found[what]
             entry = self._engine.cache.leased(key)
-            if entry is None:
-                return None
-            one = self._planned(job, context, key, artifact, entry)
-            entry = None if one is not None else entry
-            return one
+            return None if entry is None else self._kept(job, context, key, artifact, entry)
         except Exception as exc:  # noqa: BLE001 - predict will meet it again, and say what it means
             logger.debug("not begun: %s", type(exc).__name__, extra={"action": "not_begun"})
             return None
+
+    def _kept(
+        self, job: PredictJob, context: JobContext, key: ModelKey, artifact: Artifact, entry: Entry[Key, Loaded]
+    ) -> BegunPredict | None:
+        """As `_planned`; a job that is not begun lets go of its model."""
+        one: BegunPredict | None = None
+        try:
+            one = self._planned(job, context, key, artifact, entry)
+            return one
         finally:
-            if entry is not None:
+            if one is None:
                 self._engine.cache.release(entry)
 
     def _planned(
