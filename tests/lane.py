@@ -19,6 +19,7 @@ from warmlane_workers.bell import Bell
 from warmlane_workers.broker import HEARTBEAT_TIMEOUT_MS, LaneBroker
 from warmlane_workers.context import JobContext
 from warmlane_workers.lifecycle import Lifecycle
+from warmlane_workers.threadless import Beginner, Threadless
 
 #: Longer than any step here takes; a test that waits so long has failed.
 LIMIT_S = 15
@@ -54,12 +55,23 @@ class Gate:
 class Worker:
     """A worker of this process: broker, life cycle, Dramatiq's threads, and perhaps a doorbell."""
 
-    def __init__(self, lane: Lane, worker_id: str, threads: int, handler: Handler, bell: bool, poll_ms: int) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        worker_id: str,
+        threads: int,
+        handler: Handler,
+        bell: bool,
+        poll_ms: int,
+        beginner: Beginner | None,
+    ) -> None:
         self._client = connect(lane.url, retry_s=LIMIT_S, connections=threads + 16)
         store = RedisStore(self._client, lane.names, lane.url)
         self.broker = LaneBroker(store, worker_id, threads)
         lifecycle = Lifecycle(store, worker_id, {"predict": handler}, 60, self.broker.settled)
         self.broker.on_reject = lifecycle.reject
+        if beginner is not None:
+            self.broker.begin = Threadless(lifecycle, beginner).begin
         actors.declare(self.broker, lifecycle, [PREDICT_QUEUE])
         self.bell = Bell(self._client, lane.names, self.broker, lambda command: None) if bell else None
         self._worker = dramatiq.Worker(self.broker, worker_threads=threads, worker_timeout=poll_ms)
@@ -100,8 +112,9 @@ class Lane:
         handler: Handler = echo,
         bell: bool = True,
         poll_ms: int = 100,
+        beginner: Beginner | None = None,
     ) -> Worker:
-        made = Worker(self, worker_id, threads, handler, bell, poll_ms)
+        made = Worker(self, worker_id, threads, handler, bell, poll_ms, beginner)
         self._workers.append(made)
         return made
 

@@ -15,7 +15,8 @@ from warmlane.errors import SchemaError
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.results import Table
 from warmlane_workers.context import JobContext
-from warmlane_workers.engine.begun import LONGEST, MOST_ROWS, BegunPredict, is_short
+from warmlane_workers.engine.begun import LONGEST, MOST_ROWS, BegunPredict, are_few
+from warmlane_workers.modelstore import ModelStore
 
 LIMIT_S = 20
 TASKS = {
@@ -42,7 +43,11 @@ def context() -> JobContext:
 
 
 def begun(served: Served, *jobs: PredictJob) -> list[BegunPredict | None]:
-    return list(served.engine.begin([(job, context()) for job in jobs]))
+    """The jobs that have begun, in their places."""
+    beginner = served.engine.beginner
+    planned = beginner.plan(jobs)
+    made = iter(beginner.begin([(one, context()) for one in planned if one is not None]))
+    return [None if one is None else next(made) for one in planned]
 
 
 def answered(one: BegunPredict | None) -> Any:
@@ -145,15 +150,35 @@ def test_what_is_read_otherwise_is_read_apart(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "short"),
+    ("rows", "few"),
     [
-        ("the cat", True),
-        ({"text": "a", "text_pair": "b"}, True),
-        ("x" * (LONGEST + 1), False),
-        (7, False),
-        (b"x", False),
+        (["the cat"], True),
+        ([{"text": "a", "text_pair": "b"}, ["a", "b"]], True),
+        (["x" * (LONGEST + 1)], False),
+        (["x" * LONGEST, "x"], False),
+        (["x"] * (MOST_ROWS + 1), False),
+        (["the cat", 7], False),
+        ([b"x"], False),
     ],
 )
-def test_short_rows_are_texts_of_few_characters(row: Any, short: bool) -> None:
-    """Numbers, bytes and long texts are not."""
-    assert is_short(row) is short
+def test_few_rows_are_texts_of_few_characters(rows: list[Any], few: bool) -> None:
+    """Numbers, bytes and long texts are not, nor are texts that are long together."""
+    assert are_few(rows) is few
+
+
+def test_nobody_far_away_is_asked_what_a_job_means(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the model store would have to be asked a thread does it: whoever begins jobs cannot wait."""
+    monkeypatch.setattr(ModelStore, "at_hand", lambda store, ref: None)
+    monkeypatch.setattr(ModelStore, "resolve", lambda store, ref: pytest.fail("it was asked"))
+    assert begun(served, PredictJob(model="fill-mask", inputs=ROWS["fill-mask"])) == [None]
+
+
+def test_a_bug_in_beginning_strands_nobody(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the queueing of rows raises, the jobs have not begun and hold no model."""
+
+    def fail(*args: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(served.engine, "queue", fail)
+    assert begun(served, PredictJob(model="fill-mask", inputs=ROWS["fill-mask"])) == [None]
+    assert [entry.leases for entry in served.engine.cache.entries()] == [0] * len(TASKS)

@@ -85,6 +85,20 @@ def test_a_list_of_files_that_is_none_is_refused(place: Place, data: bytes, erro
     assert [version for _, version, _ in place.store().artifacts()] == [2]
 
 
+def test_what_was_just_listed_is_at_hand(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a second a reference is resolved without asking anybody; later, and where nobody has asked, it is not."""
+    place.store().publish("a", heavy)
+    store = place.store()
+    assert store.at_hand(ModelRef.parse("a")) is None
+    store.resolve(ModelRef.parse("a"))
+    monkeypatch.setattr(Objects, "names", lambda objects, path: pytest.fail("it was asked"))
+    assert store.at_hand(ModelRef.parse("a")) == 1
+    assert store.at_hand(ModelRef.parse("a/2")) is None
+    assert store.at_hand(ModelRef.parse("a@best")) is None
+    monkeypatch.setattr("warmlane_workers.modelstore.remote.LISTED_S", -1.0)
+    assert store.at_hand(ModelRef.parse("a")) is None
+
+
 # -- publishing ------------------------------------------------------------------------------------------------------
 
 

@@ -368,7 +368,7 @@ def test_a_suspect_runs_while_nothing_else_does() -> None:
     threads[0].start()
     assert begun.wait(10)
     threads[1].start()
-    while len([op for op in store.ops if isinstance(op, Start)]) < 2 or not life.lifecycle._gate._wanting:
+    while len([op for op in store.ops if isinstance(op, Start)]) < 2 or not life.lifecycle.gate._wanting:
         threading.Event().wait(0.001)
     threads.append(threading.Thread(target=life.lifecycle.work, args=("predict", "late", PREDICT)))
     threads[2].start()

@@ -121,6 +121,7 @@ class WorkerProcess:
         from warmlane_workers.middleware.presence import Presence
         from warmlane_workers.middleware.threads import ComputeAlone
         from warmlane_workers.modelstore import ModelStore
+        from warmlane_workers.threadless import Threadless
         from warmlane_workers.unload import Unload
 
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -169,9 +170,9 @@ class WorkerProcess:
             self._life,
             blobs,
             observer,
-            begin=self._engine.begin,
-            on_begun=self._broker.deferred,
         )
+        self._threadless = Threadless(self._lifecycle, self._engine.beginner)
+        self._broker.begin = self._threadless.begin
         self._broker.on_reject = self._lifecycle.reject
         self._broker.describe = self._describe
         # No hook may lose a job, so jobs' life is in their actors; these two may be late or fail alone.
@@ -214,8 +215,8 @@ class WorkerProcess:
             queues=tuple(pool_queue(queue, settings.pool) for queue in settings.queues),
             models=self._engine.warm(),
             pool=settings.pool,
-            pace_ms=self._lifecycle.pace_ms,
-            load_ms=self._lifecycle.load_ms,
+            pace_ms=self._lifecycle.pace.ms,
+            load_ms=self._lifecycle.pace.load_ms,
         )
 
     def _serve(self) -> None:
@@ -252,9 +253,9 @@ class WorkerProcess:
                 break
             self._worker.consumers[message.queue_name].requeue_messages([message])
         until = time.monotonic() + self._settings.drain_timeout_s
-        self._lifecycle.wait(self._settings.drain_timeout_s)  # while the consumers' heartbeats go on
+        self._threadless.wait(self._settings.drain_timeout_s)  # while the consumers' heartbeats go on
         self._worker.stop(timeout=int(1000 * max(0.0, until - time.monotonic())))
-        self._lifecycle.wait(max(0.0, until - time.monotonic()))  # what its threads have begun since
+        self._threadless.wait(max(0.0, until - time.monotonic()))  # what its consumers have begun since
 
     def _leave_lanes(self) -> None:
         try:

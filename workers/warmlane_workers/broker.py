@@ -8,6 +8,7 @@ that
 - takes over from workers that are not heard any more, and from none because the server was away;
 - takes from this worker's own lane and by priority, and puts back to the front;
 - takes what waits too long in the lanes of others while it has nothing to do;
+- begins what need not wait for a thread, all that came together;
 - sleeps on a doorbell instead of polling;
 - stops fetching when the worker drains, while heartbeats go on.
 """
@@ -19,7 +20,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import redis
@@ -27,7 +28,9 @@ from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import ConnectionClosed, DecodeError
 
+from warmlane.blobs import StoredJob
 from warmlane.errors import CodecError, ServerUnreachable, WarmlaneError
+from warmlane.jobs import Job
 from warmlane.keys import MANAGE_QUEUE
 from warmlane.lanes import Steal, Take
 from warmlane.message import JobMessage
@@ -55,6 +58,8 @@ _DRAIN_POLL_S = 0.1
 
 #: Buries a message that does not decode, and acknowledges it: its queue, its id, and why.
 OnReject = Callable[[str, str, WarmlaneError], None]
+#: Begins those of some jobs, by queue, id and job, that need no thread; returns the ids of these.
+Begin = Callable[[str, Sequence[tuple[str, Job | StoredJob]]], Collection[str]]
 
 
 class LaneBroker(RedisBroker):
@@ -66,6 +71,7 @@ class LaneBroker(RedisBroker):
         threads: jobs that run at a time.
 
     Attributes:
+        begin: begins jobs that need no thread, in the consumer's. Their messages are acknowledged with their outcomes.
         on_reject: moves a message that does not decode to the dead letters.
         draining: fetch nothing more.
         describe: what this worker holds, and how long it loads; without it, it leaves the lanes of others alone.
@@ -83,11 +89,12 @@ class LaneBroker(RedisBroker):
         self.store = store
         self.names = names
         self.threads = threads
+        self.begin: Begin = lambda queue_name, came: ()
         self.on_reject: OnReject = lambda queue_name, message_id, error: None
         self.draining = False
         self.describe: Callable[[], WorkerInfo] | None = None
         self._held: dict[str, set[str]] = {}
-        self._deferred: set[str] = set()
+        self._full: set[str] = set()
         self._bells: dict[str, threading.Event] = {}
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
@@ -116,19 +123,16 @@ class LaneBroker(RedisBroker):
         for name in [queue_name] if queue_name is not None else list(self._bells):
             self.bell(name).set()
 
-    def deferred(self, queue_name: str, message_id: str) -> None:
-        """A message is not acknowledged when its actor returns: its job has begun, and its outcome will do it."""
-        self._deferred.add(message_id)
-
-    def is_deferred(self, message_id: str) -> bool:
-        return message_id in self._deferred
+    def full(self, queue_name: str, *, is_full: bool) -> None:
+        """Whether a consumer wants to be woken when there is room: a fetch left something, or found no room."""
+        (self._full.add if is_full else self._full.discard)(queue_name)
 
     def settled(self, queue_name: str, message_id: str) -> None:
         """The server has let go of a message."""
-        self._deferred.discard(message_id)
-        self.held(queue_name).discard(message_id)
-        if len(self.held(queue_name)) <= self.threads:
-            self.bell(queue_name).set()  # there is room for a fetch
+        held = self.held(queue_name)
+        held.discard(message_id)
+        if queue_name in self._full and len(held) <= self.threads:
+            self.bell(queue_name).set()
 
     def leave_lanes(self) -> None:
         """Let the others have what waits for this worker alone."""
@@ -185,9 +189,7 @@ class LaneConsumer(Consumer):
                     with self.broker.talking():
                         look()
         if self._fetched:
-            message = self._fetched.popleft()
-            self._held.add(message.options["redis_message_id"])
-            return MessageProxy(message)
+            return MessageProxy(self._fetched.popleft())
         self._bell.wait(_DRAIN_POLL_S if self.broker.draining else self.timeout_s)
         return None
 
@@ -199,7 +201,7 @@ class LaneConsumer(Consumer):
 
     def _settle(self, command: Callable[[str, str], None], message: MessageProxy) -> None:
         message_id = message.options["redis_message_id"]
-        if message_id in self._held and not self.broker.is_deferred(message_id):  # else it goes with its job's outcome
+        if message_id in self._held:  # else it went with its job's outcome
             with self.broker.talking():
                 command(self.queue_name, message_id)
             # Only now: until the server has let go of it, the sweep must not take it for an orphan.
@@ -215,23 +217,26 @@ class LaneConsumer(Consumer):
 
     def _requeue(self, ids: list[str]) -> None:
         if ids:
+            self._held.difference_update(ids)
             with self.broker.talking():
                 self.broker.requeue(self.queue_name, tuple(ids))
-            self._held.difference_update(ids)
 
     def _fetch(self) -> None:
         store, worker_id = self.broker.store, self.broker.broker_id
         if len(self._held) >= self.chunk:
             time.sleep(_REST_S)
-        free = self.most - len(self._held)
         if self.broker.draining:
             store.run(Take(self.queue_name, worker_id, 0))  # a heartbeat
             return
+        self.broker.full(self.queue_name, is_full=True)  # before looking for room, so that none is missed
+        free = self.most - len(self._held)
         if free < self.chunk:
             return  # the rescues go on, and so keep a full worker alive
         self._fetches += 1
         upwards = not self._fetches % _UPWARDS_EVERY
-        self._receive(store.run(Take(self.queue_name, worker_id, free, upwards)))
+        found = store.run(Take(self.queue_name, worker_id, free, upwards))
+        self.broker.full(self.queue_name, is_full=len(found) == free)
+        self._receive(found)
         if not self._fetched and not self._held:
             self._steal()
 
@@ -247,13 +252,27 @@ class LaneConsumer(Consumer):
         self._receive(found)
 
     def _receive(self, found: list[bytes | None]) -> None:
+        messages: list[JobMessage] = []
         for data in found:
             message = self._decode(data)
             if message is not None:
-                self._fetched.append(message)
+                messages.append(message)
             else:  # its id is not known here; the sweep finds it among ours and moves it to the dead letters
                 self._sweep_at = 0.0
                 self._bell.set()
+        ids = {message.options["redis_message_id"] for message in messages}
+        self._held.update(ids)
+        try:
+            begun = self._begun(messages)
+        except Exception:
+            self._held.difference_update(ids)  # so that the sweep brings them back
+            raise
+        self._fetched += [message for message in messages if message.message_id not in begun]
+
+    def _begun(self, messages: list[JobMessage]) -> Collection[str]:
+        if not messages or self.queue_name == MANAGE_QUEUE:
+            return ()
+        return self.broker.begin(self.queue_name, [(message.message_id, message.kwargs["job"]) for message in messages])
 
     def _decode(self, data: bytes | None) -> JobMessage | None:
         try:

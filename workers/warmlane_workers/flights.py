@@ -16,9 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from warmlane.jobs import Job
-from warmlane.ops import Verdict
 from warmlane_workers.context import JobContext
+from warmlane_workers.lifecycle import Taken
 
 logger = logging.getLogger(__name__)
 
@@ -51,14 +50,10 @@ class Flight:
     """A job on its way, and what is needed to end it.
 
     Attributes:
-        queue: the one that its message came from.
         look_at: when to look after it, by `time.monotonic`.
     """
 
-    queue: str
-    job_id: str
-    job: Job
-    verdict: Verdict
+    taken: Taken
     context: JobContext
     begun: Begun
     look_at: float = 0.0
@@ -94,6 +89,11 @@ class Flights:
         flight.begun.when_ready(lambda: self._ready.put(flight))
         if left_s < LOOK_S:
             self._ready.put(None)
+
+    def expect(self) -> None:
+        """One more is to be waited for, which its caller lands and tells `landed` of."""
+        with self._changed:
+            self._open += 1
 
     def take(self, flight: Flight) -> bool:
         """Whether the caller is the one who lands a flight, and has to tell `landed`."""

@@ -11,17 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Inside:
-    """Somebody's stay in company."""
-
-    def __init__(self) -> None:
-        self.stays = False
-
-    def stay(self) -> None:
-        """Not leave with the `with` block: somebody else calls `Gate.leave` for it."""
-        self.stays = True
-
-
 class Gate:
     """Many in company, or one alone. While one waits to be alone nobody else enters, so that its turn comes."""
 
@@ -31,23 +20,33 @@ class Gate:
         self._wanting = 0  # who wants to be alone, and waits
 
     @contextmanager
-    def company(self) -> Iterator[Inside]:
+    def company(self) -> Iterator[None]:
         """Inside with others; waits while somebody is alone, or waits for it."""
         with self._changed:
-            self._changed.wait_for(lambda: self._inside >= 0 and not self._wanting)
+            self._changed.wait_for(self._is_open)
             self._inside += 1
-        inside = Inside()
         try:
-            yield inside
+            yield
         finally:
-            if not inside.stays:
-                self.leave()
+            self.leave()
 
-    def leave(self) -> None:
-        """The end of a stay in company."""
+    def enter(self, count: int) -> bool:
+        """Be inside with others, so many at once, each until its `leave`; or False at once instead of waiting."""
         with self._changed:
-            self._inside -= 1
-            self._changed.notify_all()
+            if not self._is_open():
+                return False
+            self._inside += count
+            return True
+
+    def leave(self, count: int = 1) -> None:
+        """The end of a stay in company, or of so many."""
+        with self._changed:
+            self._inside -= count
+            if not self._inside:
+                self._changed.notify_all()
+
+    def _is_open(self) -> bool:
+        return self._inside >= 0 and not self._wanting
 
     @contextmanager
     def alone(self) -> Iterator[None]:

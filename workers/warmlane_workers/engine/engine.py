@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from warmlane.errors import ModelNotFound
-from warmlane.jobs import Job, LoadJob, PredictJob
+from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
 from warmlane.results import State, Table, WarmModel
 from warmlane.signature import rows_of
@@ -20,7 +20,7 @@ from warmlane_workers.context import JobContext
 from warmlane_workers.engine import patience, reports
 from warmlane_workers.engine.asking import Asking
 from warmlane_workers.engine.batcher import Batcher, Lane, Row
-from warmlane_workers.engine.begun import Beginner, BegunPredict
+from warmlane_workers.engine.begun import Beginner
 from warmlane_workers.engine.budget import Budgets
 from warmlane_workers.engine.cache import WarmCache
 from warmlane_workers.engine.continuous import Continuous
@@ -89,7 +89,7 @@ class Engine:
         )
         self._continuous = Continuous(device, self.cache, observer, wanted=continuous_batching)
         self._ttl_s = cache_ttl_s
-        self._beginner = Beginner(self)
+        self.beginner = Beginner(self)
         self._stopping = threading.Event()
         #: (name, version) -> the type in which predict serves it when a job does not say.
         self._served: dict[tuple[str, int], str | None] = {}
@@ -115,10 +115,6 @@ class Engine:
     def host_bytes(self) -> int:
         """What models that left the device, and copies of such as came back, take of the host's memory."""
         return self._loader.host.bytes
-
-    def begin(self, asked: Sequence[tuple[Job, JobContext]]) -> Sequence[BegunPredict | None]:
-        """Begin jobs that need not wait for anything; None for each of the others, which `predict` is for."""
-        return self._beginner.begin(asked)
 
     def predict(self, job: PredictJob, context: JobContext) -> Any:
         """One output for each row of the job."""
@@ -280,17 +276,27 @@ class Engine:
         known = dtype is not None
         if dtype is None and prefer_warm:
             known, dtype = place in self._served, self._served.get(place)
-        if known:
-            key = ModelKey(*place, dtype)
-            warm = self.cache.newest(lambda other: other == key)
-            if warm is not None:
-                return key, warm.value.artifact
+        warm = self._in_memory(ModelKey(*place, dtype)) if known else None
+        if warm is not None:
+            return warm
         artifact = self._store.read(*place)
         if not known:
             dtype = artifact.dtype
             if prefer_warm:
                 self._served[place] = dtype
         return ModelKey(*place, dtype), artifact
+
+    def at_hand(self, text: str, dtype: str | None) -> tuple[ModelKey, Artifact] | None:
+        """As `find` for predict, of a model in memory, where nobody has to be asked what is meant; else None."""
+        ref = ModelRef.parse(text)
+        version = self._store.at_hand(ref)
+        if version is None or (dtype is None and (ref.name, version) not in self._served):
+            return None
+        return self._in_memory(ModelKey(ref.name, version, dtype or self._served[ref.name, version]))
+
+    def _in_memory(self, key: ModelKey) -> tuple[ModelKey, Artifact] | None:
+        warm = self.cache.newest(lambda other: other == key)
+        return None if warm is None else (key, warm.value.artifact)
 
     def task(self, loaded: Loaded) -> Task:
         if loaded.task is None:

@@ -14,7 +14,10 @@ from warmlane_workers.engine.device import set_own_threads
 
 
 class ComputeAlone(Middleware):
-    """Dramatiq's worker threads tokenise, convert and pool with one thread each."""
+    """Dramatiq's threads tokenise, convert and pool with one thread each."""
 
     def after_worker_thread_boot(self, broker: Broker, thread: Any) -> None:
+        set_own_threads(1)
+
+    def after_consumer_thread_boot(self, broker: Broker, thread: Any) -> None:
         set_own_threads(1)

@@ -59,6 +59,10 @@ class Backend(Protocol):
 
     def aliases(self, name: str) -> Mapping[str, int]: ...
 
+    def at_hand(self, name: str, *, aliases: bool) -> bool:
+        """Whether its versions, and its aliases if need be, can be told without waiting for a place that may be far."""
+        ...
+
     def forget(self, name: str) -> None:
         """Look anew at the next question, whatever was read a moment ago."""
         ...

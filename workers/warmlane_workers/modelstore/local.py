@@ -96,6 +96,9 @@ class LocalBackend:
 
         return self._read(self._aliases, name, self._root / name / _ALIASES, read) or {}
 
+    def at_hand(self, name: str, *, aliases: bool) -> bool:
+        return True
+
     def forget(self, name: str) -> None:
         self._versions.pop(name, None)
         self._aliases.pop(name, None)

@@ -126,11 +126,17 @@ class RemoteBackend:
         return self._objects.names(f"{name}/aliases")
 
     def _look(self, known: dict[str, tuple[float, T]], name: str, read: Callable[[], T]) -> T:
-        with self._looking:  # one asks, the others hear its answer
-            found = known.get(name)
-            if found is None or time.monotonic() - found[0] > LISTED_S:
-                found = known[name] = time.monotonic(), read()
-            return found[1]
+        found = known.get(name)
+        if found is None or not _believed(found):
+            with self._looking:  # one asks, the others hear its answer
+                found = known.get(name)
+                if found is None or not _believed(found):
+                    found = known[name] = time.monotonic(), read()
+        return found[1]
+
+    def at_hand(self, name: str, *, aliases: bool) -> bool:
+        known = (self._versions, self._aliases) if aliases else (self._versions,)
+        return all(name in found and _believed(found[name]) for found in known)
 
     def forget(self, name: str) -> None:
         with self._looking:
@@ -251,6 +257,10 @@ class RemoteBackend:
         self.forget(name)
         for upload in manifest.uploads:
             self._objects.remove(f"{name}/{upload}")
+
+
+def _believed(found: tuple[float, object]) -> bool:
+    return time.monotonic() - found[0] <= LISTED_S
 
 
 def _files(directory: Path) -> dict[str, Path]:

@@ -78,6 +78,10 @@ class ModelStore:
             raise not_found(ref)
         return version
 
+    def at_hand(self, ref: ModelRef) -> int | None:
+        """As `resolve`, where that is known without waiting for a place that may be far; else None."""
+        return self._look(ref) if self._backend.at_hand(ref.name, aliases=ref.alias is not None) else None
+
     def _look(self, ref: ModelRef) -> int | None:
         versions = self._backend.versions(ref.name)
         if ref.alias is not None:
