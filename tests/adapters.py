@@ -16,6 +16,7 @@ from peft import LoraConfig, get_peft_model
 
 from tests import tiny
 from tests.inprocess import Records, Served
+from warmlane.budget import BatchBudget
 from warmlane.jobs import LoadJob
 from warmlane_workers.context import JobContext
 from warmlane_workers.engine.batcher import Lane, Row
@@ -116,7 +117,7 @@ def at_once(served: Served, asks: Sequence[Callable[[], Any]]) -> list[Any]:
             return sum(len(lane.by_length) for lane in batcher._lanes.values())
 
     for _ in range(served.engine.device.streams):
-        batcher.submit(Lane(object(), hold, 1), [Row(None, 1)])
+        batcher.submit(Lane(object(), hold, BatchBudget(1)), [Row(None, 1)])
     with ThreadPoolExecutor(len(asks)) as pool:
         jobs = [pool.submit(ask) for ask in asks]
         while waiting() < len(asks) and not any(job.done() for job in jobs):

@@ -10,20 +10,35 @@ from warmlane.ops import Op
 
 
 @dataclass(frozen=True, slots=True)
-class BatchBudget(Op[int]):
-    """The padded tokens that suit a model's batches on a kind of device, as some worker has measured them.
+class BatchBudget:
+    """What suits a model's batches on a device.
 
     Attributes:
-        tokens: keep this; 0 only asks. The reply is what is known, 0 where nothing is.
+        tokens: the most padded tokens in a batch.
+        fixed: what a batch costs whatever its size, in tokens that cost as much: how much padding is worth one batch
+            less. 0: not known.
+    """
+
+    tokens: int
+    fixed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KnownBudget(Op[BatchBudget | None]):
+    """What suits a model's batches on a kind of device, as some worker has measured it; None where nobody has.
+
+    Attributes:
+        budget: keep this; None only asks.
     """
 
     script = "budget"
     device: str
     model: str
-    tokens: int = 0
+    budget: BatchBudget | None = None
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
-        return [names.budgets], [f"{self.device} {self.model}", self.tokens]
+        text = "" if self.budget is None else f"{self.budget.tokens} {self.budget.fixed}"
+        return [names.budgets], [f"{self.device} {self.model}", text]
 
-    def read(self, reply: Any) -> int:
-        return int(reply)
+    def read(self, reply: Any) -> BatchBudget | None:
+        return BatchBudget(*map(int, reply.split())) if reply else None

@@ -10,7 +10,7 @@ import pytest
 
 from tests import tiny
 from tests.inprocess import Records
-from warmlane.budget import BatchBudget
+from warmlane.budget import BatchBudget, KnownBudget
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane_workers.context import JobContext
 from warmlane_workers.engine import device
@@ -26,15 +26,15 @@ class Budgets(Records):
 
     def __init__(self) -> None:
         super().__init__()
-        self.known: dict[tuple[str, str], int] = {}
+        self.known: dict[tuple[str, str], BatchBudget] = {}
 
     def run(self, op: Any) -> Any:
-        if not isinstance(op, BatchBudget):
+        if not isinstance(op, KnownBudget):
             return super().run(op)
         place = op.device, op.model
-        if op.tokens:
-            self.known[place] = op.tokens
-        return self.known.get(place, 0)
+        if op.budget is not None:
+            self.known[place] = op.budget
+        return self.known.get(place)
 
 
 @pytest.fixture
@@ -82,13 +82,13 @@ def load(engine: Engine, records: Budgets) -> int:
 def test_a_load_measures_and_keeps_what_it_found(warm: Engine, records: Budgets) -> None:
     """The report tells the size; it is kept under the kind of device and the model with its type."""
     tokens = load(warm, records)
-    assert records.known == {(warm.device.kind, "m/1 float32"): tokens}
+    assert records.known[warm.device.kind, "m/1 float32"].tokens == tokens
     assert tokens in {warm.device.batch_tokens * step // 4 for step in (1, 2, 4, 8, 16)}
 
 
 def test_what_another_worker_has_measured_is_taken(warm: Engine, records: Budgets) -> None:
     """Nothing is run where the size is known."""
-    records.known[warm.device.kind, "m/1 float32"] = 777
+    records.known[warm.device.kind, "m/1 float32"] = BatchBudget(777, 30)
     assert load(warm, records) == 777
 
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from warmlane.budget import BatchBudget
 from warmlane_workers.engine.batcher import (
     COMPANY_S,
     MAX_LENGTH_RATIO,
@@ -51,7 +52,7 @@ def waiting_rows(draw: st.DrawFn) -> tuple[list[int], int, int]:
 def test_a_batch_is_around_the_oldest_within_its_limits_and_maximal(case: tuple[list[int], int, int]) -> None:
     """Every choice has the oldest row, keeps budget and ratio unless it is alone, and could take no neighbour."""
     lengths, oldest, budget = case
-    low, high = choose(lengths, oldest, budget)
+    low, high = choose(lengths, oldest, BatchBudget(budget))
     assert 0 <= low <= oldest < high <= len(lengths)
     assert high - low == 1 or fits(lengths[low:high], budget)
     if low:
@@ -62,19 +63,42 @@ def test_a_batch_is_around_the_oldest_within_its_limits_and_maximal(case: tuple[
 
 def test_a_row_longer_than_the_budget_is_a_batch_of_its_own() -> None:
     """A row that no budget holds still runs, alone."""
-    assert choose([10, 10, 700], 2, 512) == (2, 3)
+    assert choose([10, 10, 700], 2, BatchBudget(512)) == (2, 3)
 
 
 def test_the_nearer_neighbour_in_length_comes_first() -> None:
     """Where only one more row fits, it is the one that costs least padding."""
-    assert choose([70, 98, 100, 130], 2, 250) == (1, 3)
-    assert choose([70, 90, 100, 101, 130], 2, 250) == (2, 4)
+    assert choose([70, 98, 100, 130], 2, BatchBudget(250)) == (1, 3)
+    assert choose([70, 90, 100, 101, 130], 2, BatchBudget(250)) == (2, 4)
 
 
 def test_short_rows_count_as_equal() -> None:
     """One token and eight may share a batch; nine and four may not."""
-    assert choose([1, 8], 0, 512) == (0, 2)
-    assert choose([4, 9], 0, 512) == (0, 1)
+    assert choose([1, 8], 0, BatchBudget(512)) == (0, 2)
+    assert choose([4, 9], 0, BatchBudget(512)) == (0, 1)
+
+
+@settings(max_examples=200, deadline=None)
+@given(waiting_rows(), st.integers(0, 2000))
+def test_a_fixed_cost_never_makes_a_token_dearer(case: tuple[list[int], int, int], fixed: int) -> None:
+    """What a batch costs whatever its size makes batches larger where that pays, and breaks no budget."""
+    lengths, oldest, tokens = case
+
+    def cost(low: int, high: int) -> float:
+        return (fixed + (high - low) * lengths[high - 1]) / sum(lengths[low:high])
+
+    near = choose(lengths, oldest, BatchBudget(tokens))
+    low, high = choose(lengths, oldest, BatchBudget(tokens, fixed))
+    assert low <= oldest < high
+    assert high - low == 1 or (high - low) * lengths[high - 1] <= tokens
+    assert cost(low, high) <= cost(oldest, oldest + 1) * MAX_LENGTH_RATIO or high - low <= near[1] - near[0]
+
+
+def test_a_dear_batch_takes_rows_of_any_length() -> None:
+    """Where a batch costs as much as 400 tokens, three lengths share one; where it costs one, not."""
+    assert choose([10, 40, 90], 0, BatchBudget(512, 400)) == (0, 3)
+    assert choose([10, 40, 90], 0, BatchBudget(512, 1)) == (0, 1)
+    assert choose([10, 40, 90], 2, BatchBudget(200, 400)) == (1, 3)
 
 
 # -- the threads -----------------------------------------------------------------------------------------------------
@@ -122,7 +146,7 @@ def device_busy(gate: Gate, threads: int = 1) -> Iterator[Batcher]:
     """A batcher whose first thread stands at the gate with one row; leave the block to open it."""
     with running(threads) as batcher:
         first = rows("first")
-        batcher.submit(Lane("first", gate, 512), first)
+        batcher.submit(Lane("first", gate, BatchBudget(512)), first)
         assert gate.entered.wait(LIMIT_S)
         try:
             yield batcher
@@ -134,7 +158,7 @@ def device_busy(gate: Gate, threads: int = 1) -> Iterator[Batcher]:
 def test_rows_of_several_jobs_share_a_batch() -> None:
     """What waits in one lane when the device gets free runs together, each row with its own output."""
     gate = Gate(lambda payloads: [payload.upper() for payload in payloads])
-    lane = Lane("lane", gate, 512)
+    lane = Lane("lane", gate, BatchBudget(512))
     with running() as batcher:
         first, second, third = rows("a"), rows("b", "c"), rows("d")
         batcher.submit(lane, first)
@@ -153,7 +177,7 @@ def test_the_oldest_row_is_in_every_batch(lengths: list[int]) -> None:
     gate = Gate()
     with device_busy(gate) as batcher:
         waiting = [Row(number, length) for number, length in enumerate(lengths)]
-        batcher.submit(Lane("lane", gate, 512), waiting)
+        batcher.submit(Lane("lane", gate, BatchBudget(512)), waiting)
     results(waiting)
     left = list(range(len(lengths)))
     for batch in gate.batches[1:]:
@@ -173,12 +197,12 @@ def test_a_long_row_does_not_starve_among_short_ones_that_keep_coming() -> None:
             batcher.submit(lane, rows("short"))
         return payloads
 
-    lane = Lane("lane", run, 512)
+    lane = Lane("lane", run, BatchBudget(512))
     gate = Gate()
     with device_busy(gate) as batcher:
         batcher.submit(lane, rows("short"))
         batcher.submit(lane, [Row("long", 400)])
-        batcher.submit(Lane("last", run, 512), last)
+        batcher.submit(Lane("last", run, BatchBudget(512)), last)
     results(last)
     assert order.index("long") <= 2
 
@@ -188,8 +212,8 @@ def test_lanes_take_turns() -> None:
     gate = Gate()
     with device_busy(gate) as batcher:
         many, few = rows("a1", "a2", "a3", length=500), rows("b1", "b2", length=500)
-        batcher.submit(Lane("a", gate, 512), many)
-        batcher.submit(Lane("b", gate, 512), few)
+        batcher.submit(Lane("a", gate, BatchBudget(512)), many)
+        batcher.submit(Lane("b", gate, BatchBudget(512)), few)
     results(many + few)
     assert gate.batches[1:] == [["a1"], ["b1"], ["a2"], ["b2"], ["a3"]]
 
@@ -206,13 +230,13 @@ def test_what_fails_around_a_batch_does_not_end_its_thread(hook: str) -> None:
     failed: list[str] = []
     with running(**{hook: raising}) as batcher:
         first, second = rows("first"), rows("second")
-        batcher.submit(Lane("lane", list, 512), first)
+        batcher.submit(Lane("lane", list, BatchBudget(512)), first)
         if hook == "before_batch":
             with pytest.raises(RuntimeError, match="around it"):
                 results(first)
         else:
             assert results(first) == ["first"]
-        batcher.submit(Lane("lane", list, 512), second)
+        batcher.submit(Lane("lane", list, BatchBudget(512)), second)
         assert results(second) == ["second"]
     assert failed == [hook]
 
@@ -238,8 +262,8 @@ def test_the_high_go_first_in_a_lane_and_between_lanes() -> None:
         low, normal, high = ranked("low", "low"), ranked("normal", "n1", "n2"), ranked("high", "h1", "h2")
         other = ranked("high", "other")
         for batch in (low, normal, high):
-            batcher.submit(Lane("lane", gate, 512), batch)
-        batcher.submit(Lane("other", gate, 512), other)
+            batcher.submit(Lane("lane", gate, BatchBudget(512)), batch)
+        batcher.submit(Lane("other", gate, BatchBudget(512)), other)
     results(low + normal + high + other)
     assert [batch[0] for batch in gate.batches[1:]] == ["h1", "other", "h2", "n1", "n2", "low"]
 
@@ -249,12 +273,12 @@ def test_a_low_row_that_has_waited_long_is_no_longer_low() -> None:
     gate, clock = Gate(), Clock()
     with running(clock=clock) as batcher:
         first, low = rows("first"), ranked("low", "low")
-        batcher.submit(Lane("first", gate, 512), first)
+        batcher.submit(Lane("first", gate, BatchBudget(512)), first)
         assert gate.entered.wait(LIMIT_S)
-        batcher.submit(Lane("lane", gate, 512), low)
+        batcher.submit(Lane("lane", gate, BatchBudget(512)), low)
         clock.now += 2 * PROMOTION_S
         high = ranked("high", "h1", "h2")
-        batcher.submit(Lane("lane", gate, 512), high)
+        batcher.submit(Lane("lane", gate, BatchBudget(512)), high)
         gate.open()
         results(first + low + high)
     assert [batch[0] for batch in gate.batches[1:]] == ["low", "h1", "h2"]
@@ -268,7 +292,7 @@ def test_the_first_thread_does_all_while_it_is_free() -> None:
     with running(3, before_batch=alone.append) as batcher:
         for number in range(20):
             one = rows(number)
-            batcher.submit(Lane(number, gate, 512), one)
+            batcher.submit(Lane(number, gate, BatchBudget(512)), one)
             results(one)
     assert set(gate.threads) == {"warmlane-device-0"}
     assert alone[0]
@@ -287,7 +311,7 @@ def test_helpers_come_one_by_one_when_those_before_them_are_busy() -> None:
 
     with running(3, before_batch=alone.append) as batcher:
         three = rows(1, 2, 3, length=500)
-        batcher.submit(Lane("lane", run, 512), three)
+        batcher.submit(Lane("lane", run, BatchBudget(512)), three)
         results(three)
     assert sorted(names) == [f"warmlane-device-{number}" for number in range(3)]
     assert not any(alone)
@@ -329,7 +353,7 @@ def test_the_device_goes_on_after_a_failure() -> None:
     """The thread that met a bad row serves the next batch."""
     with running() as batcher:
         bad, good = rows("bad"), rows("good")
-        lane = Lane("lane", fails_on_bad([]), 512)
+        lane = Lane("lane", fails_on_bad([]), BatchBudget(512))
         batcher.submit(lane, bad)
         assert isinstance(bad[0].future.exception(LIMIT_S), BadRow)
         batcher.submit(lane, good)
@@ -350,8 +374,8 @@ def test_a_row_whose_caller_gave_up_is_not_run() -> None:
     gate = Gate()
     with device_busy(gate) as batcher:
         some, none = rows("a", "gone", "b"), rows("gone too")
-        batcher.submit(Lane("some", gate, 512), some)
-        batcher.submit(Lane("none", gate, 512), none)
+        batcher.submit(Lane("some", gate, BatchBudget(512)), some)
+        batcher.submit(Lane("none", gate, BatchBudget(512)), none)
         assert some[1].future.cancel()
         assert none[0].future.cancel()
     assert [row.future.result(LIMIT_S) for row in some if row.payload != "gone"] == ["a", "b"]
@@ -363,7 +387,7 @@ def test_a_caller_who_gives_up_during_the_batch_disturbs_nobody() -> None:
     gate = Gate()
     with running() as batcher:
         both = rows("gone", "stays")
-        batcher.submit(Lane("lane", gate, 512), both)
+        batcher.submit(Lane("lane", gate, BatchBudget(512)), both)
         assert gate.entered.wait(LIMIT_S)
         assert both[0].future.cancel()
         gate.open()
@@ -373,9 +397,9 @@ def test_a_caller_who_gives_up_during_the_batch_disturbs_nobody() -> None:
 def test_no_rows_are_nothing_to_do() -> None:
     """A job that has nothing for the device does not disturb those that have."""
     with running() as batcher:
-        batcher.submit(Lane("lane", list, 512), [])
+        batcher.submit(Lane("lane", list, BatchBudget(512)), [])
         some = rows("a")
-        batcher.submit(Lane("lane", list, 512), some)
+        batcher.submit(Lane("lane", list, BatchBudget(512)), some)
         assert results(some) == ["a"]
 
 
@@ -384,7 +408,7 @@ def test_each_batch_is_told_with_its_rows_its_padding_and_its_times() -> None:
     told: list[Batch] = []
     ticks = iter([10.0, 13.0, 13.0, 14.5])  # the rows come; their batch is taken, begins, ends
     batcher = Batcher(clock=lambda: next(ticks), on_batch=told.append)
-    batcher.submit(Lane("lane", list, 512, "sentiment"), [*rows("a", length=10), *rows("b", length=12)])
+    batcher.submit(Lane("lane", list, BatchBudget(512), "sentiment"), [*rows("a", length=10), *rows("b", length=12)])
     batcher.start()
     assert batcher.stop(LIMIT_S)
     assert told == [Batch("sentiment", 2, 22, 24, 3.0, 1.5)]
@@ -394,7 +418,7 @@ def test_each_batch_is_told_with_its_rows_its_padding_and_its_times() -> None:
 
 
 def company(gate: Gate, name: str = "model", budget: int = 512) -> Lane:
-    return Lane(f"lane of {name}", gate, budget, company=name)
+    return Lane(f"lane of {name}", gate, BatchBudget(budget), company=name)
 
 
 def test_rows_wait_for_those_that_are_being_made_ready() -> None:
@@ -459,11 +483,11 @@ def test_stop_finishes_what_waits() -> None:
     gate = Gate()
     batcher = Batcher(2)
     batcher.start()
-    batcher.submit(Lane("first", gate, 512), rows("first"))
+    batcher.submit(Lane("first", gate, BatchBudget(512)), rows("first"))
     assert gate.entered.wait(LIMIT_S)
     waiting = [row for lane in range(5) for row in rows(*range(10), length=100)]
     for lane in range(5):
-        batcher.submit(Lane(lane, gate, 512), waiting[lane * 10 : lane * 10 + 10])
+        batcher.submit(Lane(lane, gate, BatchBudget(512)), waiting[lane * 10 : lane * 10 + 10])
     stopping = threading.Thread(target=batcher.stop)
     stopping.start()
     gate.open()

@@ -1,7 +1,8 @@
 """How waiting rows become batches. Knows lengths, ages and groups, not models: what runs a batch is passed in.
 
 A batch is cut by padded tokens, never by count: on a CPU, padding costs more than batching saves. It is built around
-the row whose turn it is, from the waiting rows nearest to it in length. Turns go by priority, then by lane, so that a
+the row whose turn it is, from the waiting rows nearest to it in length: those of about its length, and others while
+that costs less a token than what it saves, which is a batch. Turns go by priority, then by lane, so that a
 model with many rows does not hold up another, then by age; and what has waited long counts for more, so that nothing
 starves. A device thread that is free takes what waits; it waits a moment for rows that are just being made ready, so
 that many small jobs share a batch, and a lone caller never waits for company.
@@ -21,11 +22,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from warmlane import tracing
+from warmlane.budget import BatchBudget
 from warmlane_workers.observer import Batch
 
 logger = logging.getLogger(__name__)
 
-#: The longest row of a batch has at most so many times the tokens of the shortest.
+#: Rows are about as long when the longest has at most so many times the tokens of the shortest.
 MAX_LENGTH_RATIO = 1.5
 #: Lengths below this count as equal: padding two tokens to eight costs nothing that can be measured.
 SHORT_TOKENS = 8
@@ -46,14 +48,14 @@ class Lane:
     Attributes:
         key: equal for rows that may be run together.
         run: payloads -> one output each, in order. Runs in the device thread.
-        budget: most padded tokens in a batch (a single longer row is a batch of its own).
+        budget: of its batches (a single row of more tokens is a batch of its own).
         name: of the model, for `on_batch`.
         company: what `Batcher.expecting` calls those whose rows may share a batch with these.
     """
 
     key: Hashable
     run: Run
-    budget: int
+    budget: BatchBudget
     name: str = ""
     company: Hashable = None
 
@@ -76,29 +78,37 @@ class Row:
     future: Future[Any] = field(default_factory=Future)
 
 
-def choose(lengths: Sequence[int], oldest: int, budget: int) -> tuple[int, int]:
+def choose(lengths: Sequence[int], oldest: int, budget: BatchBudget) -> tuple[int, int]:
     """The slice of ascending lengths that makes a batch around the row at `oldest`.
 
-    Grows on the side whose next row is nearer in length, while rows x longest stays within the budget.
+    Grows on the side whose next row is nearer in length, while rows x longest stays within the budget, and the rows are
+    about as long or cost less a token for the company.
     """
-    low, high = oldest, oldest + 1
+    low, high, tokens = oldest, oldest + 1, lengths[oldest]
+
+    def takes(shortest: int, longest: int, added: int) -> bool:
+        rows = high - low + 1
+        if rows * longest > budget.tokens:
+            return False
+        if longest <= max(SHORT_TOKENS, shortest * MAX_LENGTH_RATIO):
+            return True
+        cost = budget.fixed + (rows - 1) * lengths[high - 1]
+        return (budget.fixed + rows * longest) * tokens < cost * (tokens + added)
+
     while True:
-        longest = lengths[high - 1]
+        shortest, longest = lengths[low], lengths[high - 1]
         above = lengths[high] if high < len(lengths) else None
         below = lengths[low - 1] if low else None
-        count = high - low + 1
-        up = above is not None and count * above <= budget and _near(lengths[low], above)
-        down = below is not None and count * longest <= budget and _near(below, longest)
+        up = above is not None and takes(shortest, above, above)
+        down = below is not None and takes(below, longest, below)
         if not up and not down:
             return low, high
-        if up and (not down or above - longest <= lengths[low] - below):  # type: ignore[operator]
+        if up and (not down or above - longest <= shortest - below):  # type: ignore[operator]
+            tokens += lengths[high]
             high += 1
         else:
             low -= 1
-
-
-def _near(shortest: int, longest: int) -> bool:
-    return longest <= max(SHORT_TOKENS, shortest * MAX_LENGTH_RATIO)
+            tokens += lengths[low]
 
 
 class _Waiting:
@@ -217,7 +227,7 @@ class Batcher:
 
     def _pause(self, waiting: _Waiting, now: float) -> float:
         """How long the rows of a lane may yet wait for company, in seconds."""
-        full = waiting.tokens >= waiting.lane.budget
+        full = waiting.tokens >= waiting.lane.budget.tokens
         if self._stopped or full or waiting.lane.company not in self._coming:
             return 0.0
         return waiting.since + COMPANY_S - now

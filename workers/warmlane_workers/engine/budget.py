@@ -1,16 +1,19 @@
-"""How many padded tokens suit a model's batches on this device: measured when a model is warmed, by running it.
+"""What suits a model's batches on this device: measured when a model is warmed, by running it.
 
 On a CPU a large batch is slower than a small one, on a GPU a small one wastes the device; where the best lies depends
-on both and on the model, so no default is right everywhere.
+on both and on the model, so no default is right everywhere. What a batch costs whatever its size says how much padding
+it is worth to have one batch less: a model that takes next to nothing wants few batches, a large one little padding.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from warmlane.budget import BatchBudget
+import numpy as np
+
+from warmlane.budget import BatchBudget, KnownBudget
 from warmlane.errors import InputTooLong
 from warmlane_workers.context import JobContext
 from warmlane_workers.engine.batcher import Lane, Row
@@ -30,27 +33,44 @@ PATIENCE_S = 2.0
 
 
 def best(
-    run: Callable[[int], float],
+    run: Callable[[int], tuple[int, float]],
     default: int,
     *,
     steps: Sequence[float] = STEPS,
     clock: Callable[[], float] = time.monotonic,
-) -> int:
-    """The size of a batch, in tokens, at which most tokens are done in a second.
+) -> BatchBudget:
+    """The size of a batch at which most tokens are done in a second, and what a batch costs whatever its size.
 
     Args:
-        run: a size in tokens -> tokens a second.
+        run: a size in tokens -> the tokens of a batch of about that size, and the seconds that it takes.
         default: is kept unless another is better by `LEAST_GAIN`, twice: others use the machine as well.
     """
     began = clock()
-    rates = {default: run(default)}
+    ran = {default: run(default)}
+
+    def rate(found: tuple[int, float]) -> float:
+        return found[0] / found[1]
+
     for size in sorted({int(default * step) for step in steps} - {default}, key=lambda size: abs(size - default)):
         if clock() - began > PATIENCE_S:
             break
-        rates[size] = run(size)
-    found = max(rates, key=lambda size: rates[size])
-    better = rates[found] >= LEAST_GAIN * rates[default]
-    return found if better and run(found) >= LEAST_GAIN * run(default) else default
+        ran[size] = run(size)
+    found = max(ran, key=lambda size: rate(ran[size]))
+    better = rate(ran[found]) >= LEAST_GAIN * rate(ran[default])
+    tokens = found if better and rate(run(found)) >= LEAST_GAIN * rate(run(default)) else default
+    return BatchBudget(tokens, fixed_cost({size: seconds for size, seconds in ran.values() if seconds < math.inf}))
+
+
+def fixed_cost(times: Mapping[int, float]) -> int:
+    """What a batch costs whatever its size, in tokens: of the line through the times of batches by their sizes.
+
+    0 where the times do not tell, as when larger batches are slower by more than their size.
+    """
+    if len(times) < 2:
+        return 0
+    # Relative errors count: the time of a small batch says most of what it costs to have one.
+    slope, start = np.polyfit(list(times), list(times.values()), 1, w=[1 / time for time in times.values()])
+    return int(start / slope) if slope > 0 and start > 0 else 0
 
 
 class Budgets:
@@ -67,22 +87,22 @@ class Budgets:
     def find(self, loaded: Loaded, task: Task, context: JobContext) -> None:
         """Set the model's budget, unless the operator has set that of all, or its task has no use for it. It is one for
         all that share a base: an adapter takes little of the time."""
-        if task.specimen is None or self._device.batch_fixed or loaded.batch_tokens:
+        if task.specimen is None or self._device.batch_fixed or loaded.budget:
             return
         shared = loaded.base or loaded
         model = f"{shared.name} {loaded.dtype}"
-        known = shared.batch_tokens or context.ask(BatchBudget(self._device.kind, model))
+        known = shared.budget or context.ask(KnownBudget(self._device.kind, model))
         if not known:
             context.report(0.9, "measuring")
             try:
-                known = best(self._rate(task), self._device.batch_tokens)
+                known = best(self._run(task), self._device.batch_tokens)
             except InputTooLong:  # it reads less than a text of middle length
                 return
-            context.ask(BatchBudget(self._device.kind, model, known))
-        loaded.batch_tokens = shared.batch_tokens = known
+            context.ask(KnownBudget(self._device.kind, model, known))
+        loaded.budget = shared.budget = known
 
-    def _rate(self, task: Task) -> Callable[[int], float]:
-        """A size -> tokens a second in batches of that size, in the device's thread, after what else waits for it."""
+    def _run(self, task: Task) -> Callable[[int], tuple[int, float]]:
+        """As `best` wants it: in the device's thread, after what else waits for it."""
         plan = task.plan({})
         (part,) = task.prepare(task.specimen, plan)
 
@@ -100,10 +120,9 @@ class Budgets:
                 took = [math.inf]  # too large
             return [min(took)] * len(batch)
 
-        def rate(tokens: int) -> float:
+        def run(tokens: int) -> tuple[int, float]:
             rows = [Row(part, part.length) for _ in range(max(1, tokens // part.length))]
-            self._submit(Lane(object(), timed, tokens), rows)
-            seconds: float = rows[0].future.result()
-            return len(rows) * part.length / seconds
+            self._submit(Lane(object(), timed, BatchBudget(tokens)), rows)
+            return len(rows) * part.length, rows[0].future.result()
 
-        return rate
+        return run

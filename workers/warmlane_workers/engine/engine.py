@@ -6,10 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from warmlane.budget import BatchBudget
 from warmlane.errors import ModelNotFound
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
@@ -180,15 +182,16 @@ class Engine:
     def queue(self, key: ModelKey, entry: Entry[Key, Loaded], task: Task, plan: Plan) -> Callable[[list[Row]], None]:
         """What queues a job's rows for the device."""
         loaded = entry.value
-        budget = (loaded.batch_tokens or self.device.batch_tokens) * task.budget_factor
+        budget = self._budget(loaded)
+        sized = replace(budget, tokens=budget.tokens * task.budget_factor)
         mix = loaded.mix
         if mix is None or not task.mixes:
             # The task object is part of the key: rows never meet those of an unloaded twin.
             run = relieved(lambda batch: task.forward(batch, plan), self._relieve)
-            lane = Lane((id(task), plan.group), run, budget, key.name, loaded.company)
+            lane = Lane((id(task), plan.group), run, sized, key.name, loaded.company)
             return self._continuous.over(entry, task, plan, lambda rows: self.batcher.submit(lane, rows))
         run = relieved(lambda batch: mix.run(batch, self._make_task), self._relieve)
-        lane = Lane(mix.key(loaded, task, plan), run, budget, key.name, loaded.company)
+        lane = Lane(mix.key(loaded, task, plan), run, sized, key.name, loaded.company)
 
         def submit(rows: list[Row]) -> None:
             for row in rows:
@@ -196,6 +199,9 @@ class Engine:
             self.batcher.submit(lane, rows)
 
         return submit
+
+    def _budget(self, loaded: Loaded) -> BatchBudget:
+        return loaded.budget or BatchBudget(self.device.batch_tokens)
 
     def _share_cores(self, alone: bool) -> None:
         """All cores for a batch only while no other job is on its way to or from the device: it needs one as well."""
@@ -235,7 +241,7 @@ class Engine:
                 "device": self.device.name,
                 "bytes": entry.bytes,
                 **reports.sharing(entry),
-                "batch_tokens": entry.value.batch_tokens or self.device.batch_tokens,
+                "batch_tokens": self._budget(entry.value).tokens,
                 "pinned": entry.pinned,
                 "seconds": round(time.monotonic() - started, 3),
             }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from warmlane.budget import BatchBudget
 from warmlane_workers.flavor.sharing import BaseIdentity
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.tasks.base import Task
@@ -50,7 +51,7 @@ class Loaded:
     """A model in memory. Its tasks are made at the first predict that needs them, over the same weights.
 
     Attributes:
-        batch_tokens: what was measured to suit its batches; 0: nothing yet.
+        budget: what was measured to suit its batches; None: nothing yet.
         identity: what makes others able to share its weights; None where they cannot.
         base: the model whose weights it shares.
         known: of a base, the components of those that share it.
@@ -64,7 +65,7 @@ class Loaded:
     artifact: Artifact
     components: dict[str, Any] = field(repr=False)
     dtype: str
-    batch_tokens: int = 0
+    budget: BatchBudget | None = None
     task: Task | None = field(default=None, repr=False)
     raw: Task | None = field(default=None, repr=False)
     identity: BaseIdentity | None = field(default=None, repr=False)
