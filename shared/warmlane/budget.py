@@ -8,6 +8,9 @@ from typing import Any
 from warmlane.keys import Keys
 from warmlane.ops import Op
 
+#: A batch is light when its fixed cost is at least one part in so many of what it may hold.
+LIGHT = 8
+
 
 @dataclass(frozen=True, slots=True)
 class BatchBudget:
@@ -21,6 +24,11 @@ class BatchBudget:
 
     tokens: int
     fixed: int = 0
+
+    @property
+    def is_light(self) -> bool:
+        """Whether much of even a full batch is the fixed cost. It is the interpreter's: two at a time gain nothing."""
+        return self.fixed * LIGHT >= self.tokens
 
 
 @dataclass(frozen=True, slots=True)

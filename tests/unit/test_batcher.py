@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warmlane.budget import BatchBudget
+from warmlane.budget import LIGHT, BatchBudget
 from warmlane_workers.engine.batcher import (
     COMPANY_S,
     MAX_LENGTH_RATIO,
@@ -476,6 +476,25 @@ def test_rows_that_wait_for_company_hold_up_no_other_lane() -> None:
         assert results(due) == ["due"]
         assert not waiting[0].future.done()
     assert results(waiting) == ["waiting"]
+
+
+def test_a_light_model_has_one_batch_at_a_time() -> None:
+    """A second thread, which would only make them smaller, runs another model; then all that waited share one."""
+    gate, other = Gate(), Gate()
+    other.open()
+    light = Lane("light", gate, BatchBudget(512, 512 // LIGHT))
+    with running(threads=2) as batcher:
+        first, more, heavy = rows("first"), rows("a", "b", length=10), rows("heavy")
+        batcher.submit(light, first)
+        assert gate.entered.wait(LIMIT_S)
+        batcher.submit(light, more[:1])
+        batcher.submit(Lane("heavy", other, BatchBudget(512)), heavy)
+        batcher.submit(light, more[1:])
+        assert results(heavy) == ["heavy"]
+        assert len(gate.batches) == 1
+        gate.open()
+        assert sorted(results(more)) == ["a", "b"]
+    assert sorted(map(sorted, gate.batches)) == [["a", "b"], ["first"]]
 
 
 def test_stop_finishes_what_waits() -> None:

@@ -5,7 +5,8 @@ the row whose turn it is, from the waiting rows nearest to it in length: those o
 that costs less a token than what it saves, which is a batch. Turns go by priority, then by lane, so that a
 model with many rows does not hold up another, then by age; and what has waited long counts for more, so that nothing
 starves. A device thread that is free takes what waits; it waits a moment for rows that are just being made ready, so
-that many small jobs share a batch, and a lone caller never waits for company.
+that many small jobs share a batch, and a lone caller never waits for company. A model whose batches are little more
+than their fixed cost has one at a time: what comes meanwhile shares the next.
 """
 
 from __future__ import annotations
@@ -172,6 +173,7 @@ class Batcher:
         self._on_batch = on_batch
         self._clock = clock
         self._running = 0
+        self._busy: set[Hashable] = set()  # lanes of which a batch runs, and which have one at a time
         self._lanes: dict[Hashable, _Waiting] = {}  # in order of their turns
         self._coming: Counter[Hashable] = Counter()  # jobs whose rows are being made ready, by their company
         self._changed = threading.Condition()
@@ -235,10 +237,11 @@ class Batcher:
     def _next(self) -> tuple[_Waiting, list[Row]] | float | None:
         """The next batch: of the best rank, and of equals from the lane that has waited longest for its turn; or how
         long to wait for company, in seconds; None where nothing waits."""
-        if not self._lanes:
+        free = [waiting for key, waiting in self._lanes.items() if key not in self._busy]
+        if not free:
             return None
         now = self._clock()
-        pauses = {key: self._pause(waiting, now) for key, waiting in self._lanes.items()}
+        pauses = {waiting.lane.key: self._pause(waiting, now) for waiting in free}
         due = [key for key, pause in pauses.items() if pause <= 0]
         if not due:
             return min(pauses.values())
@@ -264,6 +267,8 @@ class Batcher:
                 waiting, rows = found
                 alone = not number and not self._lanes and not self._running
                 self._running += 1
+                if waiting.lane.budget.is_light:
+                    self._busy.add(waiting.lane.key)
                 if self._lanes:
                     self._changed.notify_all()  # there is work for a helper
             try:
@@ -276,7 +281,8 @@ class Batcher:
             finally:
                 with self._changed:
                     self._running -= 1
-                    if self._stopped:
+                    self._busy.discard(waiting.lane.key)
+                    if self._stopped or self._lanes:
                         self._changed.notify_all()
 
     def _run(self, lane: Lane, rows: Sequence[Row], alone: bool) -> None:
