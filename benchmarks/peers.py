@@ -6,7 +6,7 @@ Beside it: a plain Dramatiq actor that calls the pipeline for each message, LitS
 MLflow's scoring server, each with as many workers as there are cores and one torch thread a worker; the bare pipeline
 one text at a time; and the best that can be done by hand with 64 texts at a time. The machine is shared, so read rows
 per CPU second of a system's own processes (Redis apart, callers never), and ratios. The peers are installed into
-`DIR/env`; what does not install or start is left out, and told.
+`DIR/env`; what does not install, start or answer is left out, and told.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 from rich.console import Console
 from rich.table import Table
 
@@ -112,12 +113,17 @@ def run_case(case: Case, options: argparse.Namespace, python: Path, console: Con
                 for name, how in DIRECT.items():
                     by_hand.measure(how, rows, found[name])
                 for system in systems[number % len(systems) :] + systems[: number % len(systems)]:
-                    asyncio.run(measure(system, rows, found.setdefault(system.name, Found())))
+                    try:
+                        asyncio.run(measure(system, rows, found.setdefault(system.name, Found())))
+                    except httpx.HTTPError as exc:  # of a peer; it counts by the rounds that it has answered
+                        console.print(f"{system.name} gives up in round {number + 1}: {type(exc).__name__}")
+                        systems.remove(system)
+                        system.stop()
         finally:
             by_hand.stop()
             for system in systems:
                 system.stop()
-    return found
+    return {name: one for name, one in found.items() if one.rates}
 
 
 def report(console: Console, case: Case, found: dict[str, Found], rounds: int) -> None:
