@@ -205,14 +205,30 @@ def _script_text(name: str) -> str:
     return resources.files("warmlane").joinpath("lua", f"{name}.lua").read_text()
 
 
-class RedisStore:
-    """Runs operations on a blocking client. Threads may share it."""
+class _Store:
+    """A client, and the scripts that it runs."""
 
-    def __init__(self, client: redis.Redis, names: Keys, url: str) -> None:
+    def __init__(self, client: Any, names: Keys, url: str) -> None:
         self.client = client
         self.names = names
         self.url = url
         self._scripts = {name: client.register_script(_script_text(name)) for name in _SCRIPTS}
+
+    def _command(self, op: Op[Any]) -> tuple[Any, ...]:
+        # `Script` around this costs as much as the command itself.
+        keys, args = op.arguments(self.names)
+        return "EVALSHA", self._scripts[op.script].sha, len(keys), *keys, *args
+
+    def _taught(self, op: Op[Any]) -> Any:
+        """The reply to an operation whose script the server does not know, or has forgotten."""
+        keys, args = op.arguments(self.names)
+        return self._scripts[op.script](keys=keys, args=args)
+
+
+class RedisStore(_Store):
+    """Runs operations on a blocking client. Threads may share it."""
+
+    client: redis.Redis
 
     def run(self, op: Op[R]) -> R:
         """Run an operation in one round trip.
@@ -242,16 +258,6 @@ class RedisStore:
             replies = pipeline.execute(raise_on_error=False)
         return [self._read(op, reply) for op, reply in zip(ops, replies, strict=True)]
 
-    def _command(self, op: Op[Any]) -> tuple[Any, ...]:
-        # `Script` around this costs as much as the command itself.
-        keys, args = op.arguments(self.names)
-        return "EVALSHA", self._scripts[op.script].sha, len(keys), *keys, *args
-
-    def _taught(self, op: Op[Any]) -> Any:
-        """The reply to an operation whose script the server does not know, or has forgotten."""
-        keys, args = op.arguments(self.names)
-        return self._scripts[op.script](keys=keys, args=args)
-
     def _read(self, op: Op[R], reply: Any) -> R | WarmlaneError:
         try:
             with translated(self.url):
@@ -264,18 +270,16 @@ class RedisStore:
             return exc
 
 
-class AsyncRedisStore:
+class AsyncRedisStore(_Store):
     """Runs operations in an event loop."""
 
-    def __init__(self, client: redis.asyncio.Redis, names: Keys, url: str) -> None:
-        self.client = client
-        self.names = names
-        self.url = url
-        self._scripts = {name: client.register_script(_script_text(name)) for name in _SCRIPTS}
+    client: redis.asyncio.Redis
 
     async def run(self, op: Op[R]) -> R:
         """As `RedisStore.run`."""
-        keys, args = op.arguments(self.names)
         with translated(self.url):
-            reply = await self._scripts[op.script](keys=keys, args=args)
+            try:
+                reply = await self.client.execute_command(*self._command(op))  # type: ignore[no-untyped-call]
+            except redis.exceptions.NoScriptError:
+                reply = await self._taught(op)
         return op.read(reply)
