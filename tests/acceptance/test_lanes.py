@@ -14,6 +14,9 @@ from warmlane import Client
 from warmlane.errors import JobExpired, PoolNotFound
 from warmlane.results import State
 
+#: Rows of a job that needs a thread.
+MANY = ["the cat"] * 100
+
 MODELS = ("one", "two", "three", "four")
 
 
@@ -99,9 +102,9 @@ def test_a_worker_without_work_helps_one_that_has_a_long_job(fleet: Fleet) -> No
         long = client.predict("one", ["the cat"] * 200_000)
         for state in (State.QUEUED, State.LOADING):
             until(lambda state=state: long.status().state is not state)  # type: ignore[misc]
-        held = client.predict("one", "the cat")
+        held = client.predict("one", MANY)
         until(lambda: client.fleet().queues[1].taken == 2)
-        waits = client.predict("one", "the cat")
+        waits = client.predict("one", MANY)
         waits.result(timeout=START_S)
         assert (long.status().state, held.status().state) == (State.RUNNING, State.QUEUED)
         status = waits.status()

@@ -93,6 +93,8 @@ def choose(lengths: Sequence[int], oldest: int, budget: BatchBudget) -> tuple[in
             return False
         if longest <= max(SHORT_TOKENS, shortest * MAX_LENGTH_RATIO):
             return True
+        if not budget.fixed:
+            return False
         cost = budget.fixed + (rows - 1) * lengths[high - 1]
         return (budget.fixed + rows * longest) * tokens < cost * (tokens + added)
 
