@@ -75,13 +75,13 @@ class Budgets:
         if not known:
             context.report(0.9, "measuring")
             try:
-                known = best(self._rate(task), self._device.batch_tokens)
+                known = best(self._rate(loaded, task), self._device.batch_tokens)
             except InputTooLong:  # it reads less than a text of middle length
                 return
             context.ask(BatchBudget(self._device.kind, model, known))
         loaded.batch_tokens = shared.batch_tokens = known
 
-    def _rate(self, task: Task) -> Callable[[int], float]:
+    def _rate(self, loaded: Loaded, task: Task) -> Callable[[int], float]:
         """A size -> tokens a second in batches of that size, in the device's thread, after what else waits for it."""
         plan = task.plan({})
         (part,) = task.prepare(task.specimen, plan)
@@ -102,7 +102,7 @@ class Budgets:
 
         def rate(tokens: int) -> float:
             rows = [Row(part, part.length) for _ in range(max(1, tokens // part.length))]
-            self._submit(Lane(object(), timed, tokens), rows)
+            self._submit(Lane(object(), loaded.in_turn(timed), tokens), rows)
             seconds: float = rows[0].future.result()
             return len(rows) * part.length / seconds
 

@@ -79,6 +79,8 @@ class GeneratingTask(WritingTask):
         tables = (module for name, module in self.model.named_modules() if name.endswith(limits.POSITION_TABLES))
         #: Whether a text longer than `max_length` has no positions, and would end in an index error.
         self._positions_end = any(isinstance(module, torch.nn.Embedding) for module in tables)
+        #: As `limits.stretches` has it.
+        self.stretches = limits.stretches(self.model)
         #: What the model and the saved pipeline say; told once, for it takes half a millisecond.
         self._saved = self.pipeline._get_set_generation_params(dict(self.pipeline._forward_params))
         #: A plan's group -> how its rows are generated; found once, for it takes as long.
@@ -150,6 +152,8 @@ class GeneratingTask(WritingTask):
         return found
 
     def _sees_padding(self, plan: Plan) -> bool:
+        if self.stretches:
+            return True
         settings = self._settings(plan)
         if settings.get("max_new_tokens") is not None:
             settings.pop("max_length", None)  # it has no effect then
