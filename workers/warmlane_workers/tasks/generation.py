@@ -108,6 +108,14 @@ class GeneratingTask(WritingTask):
         if self.model.config.is_encoder_decoder:  # its answer has positions of its own
             return
         new = self._new_tokens(plan, length)
+        if new < 1:
+            most = self._settings(plan)["max_length"]
+            raise InputTooLong(
+                f"a prompt of {length} tokens leaves no room for an answer: max_length is {most} and counts both; raise "
+                "it, set max_new_tokens, or shorten the prompt",
+                tokens=length,
+                limit=most,
+            )
         # The last token is given out and not read again.
         if self._positions_end and self.max_length is not None and length + new - 1 > self.max_length:
             raise InputTooLong(
