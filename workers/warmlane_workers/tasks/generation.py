@@ -81,8 +81,6 @@ class GeneratingTask(WritingTask):
         self._positions_end = any(isinstance(module, torch.nn.Embedding) for module in tables)
         #: As `limits.stretches` has it.
         self.stretches = limits.stretches(self.model)
-        #: What the model and the saved pipeline say; told once, for it takes half a millisecond.
-        self._saved = self.pipeline._get_set_generation_params(dict(self.pipeline._forward_params))
         #: A plan's group -> how its rows are generated; found once, for it takes as long.
         self._manners: dict[bytes, continuous.Manner | None] = {}
 
@@ -111,8 +109,8 @@ class GeneratingTask(WritingTask):
         if new < 1:
             most = self._settings(plan)["max_length"]
             raise InputTooLong(
-                f"a prompt of {length} tokens leaves no room for an answer: max_length is {most} and counts both; raise "
-                "it, set max_new_tokens, or shorten the prompt",
+                f"a prompt of {length} tokens leaves no room for an answer: max_length is {most} and counts both; "
+                "raise it, set max_new_tokens, or shorten the prompt",
                 tokens=length,
                 limit=most,
             )
