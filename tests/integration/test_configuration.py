@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -147,6 +148,21 @@ def test_a_configuration_trims_as_params_do(told: Served) -> None:
     assert told.answer(PredictJob(model="plain", inputs="Q")) == ["Q A: one two"]
     job = PredictJob(model="plain", inputs="Q", params={"collapse_whitespace": False})
     assert told.answer(job) == ["Q\n\nA: one\n  two"]
+
+
+@pytest.mark.parametrize("task", ["text-generation", "conversational"])
+def test_texts_that_a_checkpoint_stops_at_stop_its_answers(tmp_path: Path, task: str) -> None:
+    """`stop_strings` of a generation configuration need the tokenizer, which the bare pipeline does not give."""
+    made = seeded(tiny_text.endless_generation)
+    made["tokenizer"].chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    made["model"].generation_config.update(do_sample=False, max_new_tokens=40)
+    with Served(tmp_path) as served:
+        served.add("endless", task, made)
+        made["model"].generation_config.stop_strings = ["o", "e"]
+        served.add("stops", task, made)
+        (whole,), (answer,) = (served.predict(model, ["the cat"]) for model in ("endless", "stops"))
+    assert whole.startswith(answer)
+    assert len(answer) < len(whole)
 
 
 def test_trimming_is_true_or_false(told: Served) -> None:

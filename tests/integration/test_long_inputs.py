@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import transformers as tf
 
-from tests import tiny, tiny_native, tiny_seq2seq
+from tests import tiny, tiny_native, tiny_seq2seq, tiny_text
 from tests.inprocess import Records, Served
 from tests.integration.test_native import DECISION, png, tone
 from warmlane.errors import InputTooLong, InvalidParams
@@ -54,6 +54,10 @@ CUT: Mapping[str, tuple[str, Any, dict[str, Any]]] = {
     "a text": ("text-classification", LONG, {"truncation": True}),
     "a pair": ("text-classification", {"text": LONG, "text_pair": LONG}, {"truncation": True}),
     "a text as params say": ("text-classification", "cat dog cat dog cat", {"truncation": True, "max_length": 5}),
+    "a text as a length says": ("text-classification", "cat dog cat dog cat", {"max_length": 5}),
+    "features as a length says": ("feature-extraction", "cat dog cat dog cat", {"max_length": 5}),
+    "a mask as a length says": ("fill-mask", "[MASK] dog cat dog cat", {"max_length": 5}),
+    "a prompt as a length says": ("text-generation", "cat dog cat dog cat", {"max_length": 3, "max_new_tokens": 2}),
     "features": ("feature-extraction", LONG, {"truncation": True}),
     "a text with a mask": ("fill-mask", "[MASK] " + LONG, {"truncation": True}),
     "tokens": ("token-classification", LONG, {}),
@@ -150,6 +154,13 @@ def test_what_cannot_be_read_is_refused_with_a_remedy(served: Served, what: str)
     with pytest.raises(InputTooLong, match=r"shorten|send fewer|lower ") as refused:
         ask(served, kind, row, **params)
     assert "cat dog" not in refused.value.message
+
+
+def test_a_prompt_that_leaves_its_answer_no_room_is_refused(served: Served) -> None:
+    """Where `max_length` counts both, the error says so and not that some parameter does not fit."""
+    served.add("endless", "text-generation", tiny_text.endless_generation())
+    with pytest.raises(InputTooLong, match="max_length is 3 and counts both"):
+        ask(served, "endless", "cat dog cat dog cat", max_length=3)
 
 
 @pytest.mark.parametrize("kind", ["summarization", "speech-whisper"])

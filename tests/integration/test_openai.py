@@ -219,6 +219,7 @@ def test_without_a_limit_an_answer_has_the_room_that_is_left(served: Served) -> 
         ("model", 3),
         ("max_tokens", 0),
         ("max_tokens", 1.5),
+        ("max_tokens", 10**9),
         ("temperature", -0.1),
         ("temperature", float("nan")),
         ("top_p", 0),

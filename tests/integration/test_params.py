@@ -230,6 +230,12 @@ def test_a_mask_that_is_cut_off_is_said_to_be(served: Served) -> None:
         served.predict("fill-mask", "cat " * 500 + "[MASK]", truncation=True)
 
 
+def test_no_log_has_a_target_that_a_model_does_not_know(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    """transformers would warn of it, and quote it: it is the caller's."""
+    served.predict("fill-mask", ROWS["fill-mask"], targets=["zebra"])
+    assert "zebra" not in caplog.text
+
+
 def test_a_template_of_a_row_is_the_rows(served: Served) -> None:
     """What a row brings itself is refused as the row's."""
     with pytest.raises(SchemaError, match=r"a str with one \{\}"):

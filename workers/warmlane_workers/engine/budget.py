@@ -95,13 +95,13 @@ class Budgets:
         if not known:
             context.report(0.9, "measuring")
             try:
-                known = best(self._run(task), self._device.batch_tokens)
+                known = best(self._run(loaded, task), self._device.batch_tokens)
             except InputTooLong:  # it reads less than a text of middle length
                 return
             context.ask(KnownBudget(self._device.kind, model, known))
         loaded.budget = shared.budget = known
 
-    def _run(self, task: Task) -> Callable[[int], tuple[int, float]]:
+    def _run(self, loaded: Loaded, task: Task) -> Callable[[int], tuple[int, float]]:
         """As `best` wants it: in the device's thread, after what else waits for it."""
         plan = task.plan({})
         (part,) = task.prepare(task.specimen, plan)
@@ -122,7 +122,7 @@ class Budgets:
 
         def run(tokens: int) -> tuple[int, float]:
             rows = [Row(part, part.length) for _ in range(max(1, tokens // part.length))]
-            self._submit(Lane(object(), timed, BatchBudget(tokens)), rows)
+            self._submit(Lane(object(), loaded.in_turn(timed), BatchBudget(tokens)), rows)
             return len(rows) * part.length, rows[0].future.result()
 
         return run

@@ -181,7 +181,7 @@ class Continuous:
         model: Any = task.model
         config = model.config.get_text_config()
         positions = task.max_length or _LEAST
-        if not _fit(model) or limits.vocabulary(model) is None or positions < steady.TOKENS:
+        if task.stretches or not _fit(model) or limits.vocabulary(model) is None or positions < steady.TOKENS:
             return None
         most = min(max(_LEAST, _WIDTHS * config.hidden_size), MOST_ROWS * positions)
         room = int(self._cache.budget * _SHARE) // _token_bytes(model)

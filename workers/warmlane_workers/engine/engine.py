@@ -187,10 +187,10 @@ class Engine:
         mix = loaded.mix
         if mix is None or not task.mixes:
             # The task object is part of the key: rows never meet those of an unloaded twin.
-            run = relieved(lambda batch: task.forward(batch, plan), self._relieve)
+            run = relieved(loaded.in_turn(lambda batch: task.forward(batch, plan)), self._relieve)
             lane = Lane((id(task), plan.group), run, sized, key.name, loaded.company)
             return self._continuous.over(entry, task, plan, lambda rows: self.batcher.submit(lane, rows))
-        run = relieved(lambda batch: mix.run(batch, self._make_task), self._relieve)
+        run = relieved(loaded.in_turn(lambda batch: mix.run(batch, self._make_task)), self._relieve)
         lane = Lane(mix.key(loaded, task, plan), run, sized, key.name, loaded.company)
 
         def submit(rows: list[Row]) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, MutableMapping
+import threading
+from collections.abc import Hashable, MutableMapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from warmlane.budget import BatchBudget
+from warmlane_workers.engine.batcher import Run
 from warmlane_workers.flavor.sharing import BaseIdentity
 from warmlane_workers.mlmodel import Artifact
 from warmlane_workers.tasks.base import Task
+from warmlane_workers.tasks.limits import stretches
 
 if TYPE_CHECKING:
     from warmlane_workers.engine.mixing import Mix
@@ -75,6 +79,20 @@ class Loaded:
     running: dict[bool, RunningBatch] = field(default_factory=dict, repr=False)
     steady: set[bool] = field(default_factory=set, repr=False)
     unsteady: bool = field(default=False, repr=False)
+    _turn: AbstractContextManager[Any] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        model = self.components.get("model")
+        self._turn = threading.Lock() if model is not None and stretches(model) else nullcontext()
+
+    def in_turn(self, run: Run) -> Run:
+        """The same run of a batch, beside no other of this model where one would change what another computes with."""
+
+        def run_in_turn(batch: list[Any]) -> Sequence[Any]:
+            with (self.base or self)._turn:
+                return run(batch)
+
+        return run_in_turn
 
     @property
     def company(self) -> Hashable:

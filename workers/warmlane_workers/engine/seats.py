@@ -1,25 +1,28 @@
 """Who is in a running batch, and who is next. Knows room in tokens, not what generates them; its user has the lock.
 
 A row is let in when all that it may grow to has room beside the others: so none is ever sent out again. Turns go by
-priority, then by age.
+priority, then by age, and what has waited long counts for more, as in the batcher. Who does not fit yet lets pass who
+does, but not for ever: a short answer does not wait for two long ones, and a long one comes in at last.
 """
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from warmlane_workers.engine.batcher import Row
+from warmlane_workers.engine.batcher import PROMOTION_S, RANKS, Row
 from warmlane_workers.tasks.base import Tell
 from warmlane_workers.tasks.continuous import Request
 
 #: Tokens in a page; a row has whole pages.
 PAGE = 16
+#: Of each rank, so many of the first are looked at for one that fits.
+_LOOK = 32
 
 
 @dataclass(eq=False, slots=True)
@@ -58,36 +61,55 @@ class Seats:
     Args:
         tokens: what those inside may grow to together.
         most: how many may be inside.
+        clock: as `Seat.came` has it, in seconds.
     """
 
-    def __init__(self, tokens: int, most: int) -> None:
+    def __init__(self, tokens: int, most: int, clock: Callable[[], float] = time.perf_counter) -> None:
         self._tokens = tokens
         self._most = most
+        self._clock = clock
         self._serial = itertools.count()
-        self._waiting: list[tuple[int, int, Seat]] = []
+        self._waiting: dict[int, deque[Seat]] = {rank: deque() for rank in sorted(RANKS.values())}
         self.inside: dict[str, Seat] = {}
 
     @property
     def empty(self) -> bool:
         """Whether nobody is in, or waits."""
-        return not self.inside and not self._waiting
+        return not self.inside and not any(self._waiting.values())
 
     def add(self, seat: Seat) -> None:
-        heapq.heappush(self._waiting, (seat.row.rank, next(self._serial), seat))
+        self._waiting[seat.row.rank].append(seat)
 
     def next(self) -> Seat | None:
         """The one who may come in now, with an id of its own; None where there is no room, or nobody."""
-        while self._waiting and self._waiting[0][2].future.cancelled():
-            heapq.heappop(self._waiting)
-        if not self._waiting or len(self.inside) >= self._most or not self._fits(self._waiting[0][2]):
+        if len(self.inside) >= self._most:
             return None
-        _, number, seat = heapq.heappop(self._waiting)
-        seat.id = str(number)
+        room = self._tokens - sum(other.room for other in self.inside.values())
+        for queue in self._turns():
+            long = self._clock() - queue[0].came >= PROMOTION_S  # nobody else takes the room that it waits for
+            for place, seat in enumerate(itertools.islice(queue, 1 if long else _LOOK)):
+                if seat.room <= room and not seat.future.cancelled():
+                    del queue[place]
+                    return self._seated(seat)
+            if long:
+                break
+        return None
+
+    def _turns(self) -> list[deque[Seat]]:
+        """Those who wait, of each rank by age, and the ranks in the order of their first."""
+        for queue in self._waiting.values():
+            while queue and queue[0].future.cancelled():
+                queue.popleft()
+        return sorted(filter(None, self._waiting.values()), key=lambda queue: self._turn(queue[0]))
+
+    def _turn(self, seat: Seat) -> tuple[float, float]:
+        """What is lower comes first: the rank, bettered by the time of waiting, then age."""
+        return seat.row.rank - (self._clock() - seat.came) // PROMOTION_S, seat.came
+
+    def _seated(self, seat: Seat) -> Seat:
+        seat.id = str(next(self._serial))
         self.inside[seat.id] = seat
         return seat
-
-    def _fits(self, seat: Seat) -> bool:
-        return seat.room + sum(other.room for other in self.inside.values()) <= self._tokens
 
     def leave(self, seat: Seat) -> bool:
         """Whether it was inside until now."""
@@ -95,7 +117,8 @@ class Seats:
 
     def clear(self) -> list[Seat]:
         """Send everybody out; returns those whose answer is still wanted."""
-        seats = [*self.inside.values(), *(seat for _, _, seat in sorted(self._waiting, key=lambda turn: turn[:2]))]
+        seats = [*self.inside.values(), *itertools.chain(*self._waiting.values())]
         self.inside.clear()
-        self._waiting.clear()
+        for queue in self._waiting.values():
+            queue.clear()
         return [seat for seat in seats if not seat.future.cancelled()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,9 @@ from warmlane.errors import InputTooLong, SchemaError
 from warmlane_workers.tasks.base import Plan
 from warmlane_workers.tasks.params import Kind, whole
 from warmlane_workers.tasks.text import TextTask
+
+# It quotes the targets that a model does not know.
+logging.getLogger("transformers.pipelines.fill_mask").setLevel(logging.ERROR)
 
 
 class FillMask(TextTask):

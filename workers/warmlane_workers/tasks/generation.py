@@ -79,8 +79,8 @@ class GeneratingTask(WritingTask):
         tables = (module for name, module in self.model.named_modules() if name.endswith(limits.POSITION_TABLES))
         #: Whether a text longer than `max_length` has no positions, and would end in an index error.
         self._positions_end = any(isinstance(module, torch.nn.Embedding) for module in tables)
-        #: What the model and the saved pipeline say; told once, for it takes half a millisecond.
-        self._saved = self.pipeline._get_set_generation_params(dict(self.pipeline._forward_params))
+        #: As `limits.stretches` has it.
+        self.stretches = limits.stretches(self.model)
         #: A plan's group -> how its rows are generated; found once, for it takes as long.
         self._manners: dict[bytes, continuous.Manner | None] = {}
 
@@ -106,6 +106,14 @@ class GeneratingTask(WritingTask):
         if self.model.config.is_encoder_decoder:  # its answer has positions of its own
             return
         new = self._new_tokens(plan, length)
+        if new < 1:
+            most = self._settings(plan)["max_length"]
+            raise InputTooLong(
+                f"a prompt of {length} tokens leaves no room for an answer: max_length is {most} and counts both; "
+                "raise it, set max_new_tokens, or shorten the prompt",
+                tokens=length,
+                limit=most,
+            )
         # The last token is given out and not read again.
         if self._positions_end and self.max_length is not None and length + new - 1 > self.max_length:
             raise InputTooLong(
@@ -150,6 +158,8 @@ class GeneratingTask(WritingTask):
         return found
 
     def _sees_padding(self, plan: Plan) -> bool:
+        if self.stretches:
+            return True
         settings = self._settings(plan)
         if settings.get("max_new_tokens") is not None:
             settings.pop("max_length", None)  # it has no effect then

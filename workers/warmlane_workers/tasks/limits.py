@@ -55,6 +55,17 @@ def spent(model: Any) -> int:
     return next((padding + 1 for padding in paddings if padding is not None), 0)
 
 
+def stretches(model: Any) -> bool:
+    """Whether the frequencies of a model's positions follow the longest text that is with it (dynamic and LongRoPE).
+
+    Such a model answers a text as it would alone only if nobody longer is in its batch, and no other batch runs on it:
+    the frequencies are kept in the model.
+    """
+    types = (getattr(module, "rope_type", None) for module in model.modules())
+    named = (name for type_ in types for name in (type_.values() if isinstance(type_, Mapping) else (type_,)))
+    return any(isinstance(name, str) and ("dynamic" in name or name == "longrope") for name in named)
+
+
 def known_length(tokenizer: Any) -> int | None:
     """Most tokens of a text as its tokenizer knows it: where its pipelines cut."""
     length = tokenizer.model_max_length

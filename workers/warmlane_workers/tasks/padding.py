@@ -11,7 +11,7 @@ import torch
 from transformers.pipelines.base import pad_collate_fn
 
 from warmlane_workers.tasks.base import Prepared
-from warmlane_workers.tasks.limits import POSITION_TABLES
+from warmlane_workers.tasks.limits import POSITION_TABLES, stretches
 
 
 def side(model: Any, tokenizer: Any) -> str:
@@ -32,11 +32,16 @@ def collator(tokenizer: Any, place: str) -> Any:
 
 
 def shows(model: Any) -> bool:
-    """Whether a model sees padding whatever a mask says: it takes none, or a convolution reaches beyond a text."""
+    """Whether a model sees padding whatever a mask says: it takes none, or a convolution reaches beyond a text, or
+    padding is counted as the length that its positions go by."""
     known = inspect.signature(model.forward).parameters.values()
     masked = any(spec.name == "attention_mask" or spec.kind is inspect.Parameter.VAR_POSITIONAL for spec in known)
     kinds = (torch.nn.Conv1d, torch.nn.Conv2d)
-    return not masked or any(max(part.kernel_size) > 1 for part in model.modules() if isinstance(part, kinds))
+    return (
+        not masked
+        or stretches(model)
+        or any(max(part.kernel_size) > 1 for part in model.modules() if isinstance(part, kinds))
+    )
 
 
 def hidden(batch: Sequence[Prepared]) -> bool:

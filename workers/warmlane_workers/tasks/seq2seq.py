@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -38,8 +37,7 @@ class Text2Text(WritingTask):
         plan = super().plan(params)
         self._check_languages(plan.prepare)
         check_answer(plan.forward, limits.answer_positions(self.model))
-        words = {"tokenizer": self.tokenizer} if params.get("stop_strings") else {}
-        return replace(plan, forward={**plan.forward, **words})
+        return plan
 
     def read(self, row: Any, plan: Plan) -> Any:
         if self._speaks:

@@ -22,6 +22,14 @@ _FAR = 32
 SPECIMEN = "the old houses beside the river are red in the evening sun " * 2
 
 
+def cuts(options: Mapping[str, Any]) -> bool:
+    """Whether a tokenizer with these options cuts: a `max_length` alone says so, too."""
+    truncation = options.get("truncation")
+    if truncation is None:
+        return options.get("max_length") is not None
+    return truncation not in (False, "do_not_truncate")
+
+
 class TextTask(PipelineTask):
     """Result: what the guide's table says of the task. A row is a str."""
 
@@ -53,7 +61,7 @@ class TextTask(PipelineTask):
 
     def cutting(self, options: Mapping[str, Any]) -> int | None:
         """The tokens at which a tokenizer with these options cuts; None where it does not."""
-        return (options.get("max_length") or self.cut_at) if options.get("truncation") else None
+        return (options.get("max_length") or self.cut_at) if cuts(options) else None
 
     def read(self, row: Any, plan: Plan) -> Any:
         if not isinstance(row, str):
@@ -120,14 +128,15 @@ class TextTask(PipelineTask):
 
     def truncating(self, plan: Plan, params: Mapping[str, Any]) -> Plan:
         """A plan whose truncation knows the model's limit, and whose `max_length` reaches the tokenizer."""
-        truncation, limit = params.get("truncation"), params.get("max_length", self.cut_at)
+        limit = params.get("max_length", self.cut_at)
         least = self.tokenizer.num_special_tokens_to_add(pair=True) + 2
         if limit is not None and (type(limit) is not int or limit < least):
             raise InvalidParams(f"params.max_length: a whole number from {least}", field="params.max_length")
-        if not truncation or limit is None:
+        if not cuts(params) or limit is None:
             return plan
         limit = limit if self.max_length is None else min(limit, self.max_length)  # the model reads no more
-        return replace(plan, prepare={**plan.prepare, "truncation": truncation, "max_length": limit}, cut_at=limit)
+        prepare = {**plan.prepare, "truncation": params.get("truncation") or True, "max_length": limit}
+        return replace(plan, prepare=prepare, cut_at=limit)
 
     def check_length(self, length: int, plan: Plan) -> None:
         cut = ", or cut it off with params={'truncation': True}" if "truncation" in self.parameters() else ""

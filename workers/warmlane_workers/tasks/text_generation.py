@@ -32,8 +32,6 @@ class TextGeneration(GeneratingTask):
             trimming.pop("include_prompt", None)  # as in MLflow: other pipelines have `return_full_text`
         check_values(params, _OWN)
         plan = super().plan(params)
-        if params.get("stop_strings"):
-            plan = replace(plan, forward={**plan.forward, "tokenizer": self.tokenizer})
         if params.get("truncation") and "max_length" not in params and self.max_length is not None:
             new = self._new_tokens(plan, 0) if self._positions_end else params.get("max_new_tokens") or 0
             room = max(1, self.max_length - new)

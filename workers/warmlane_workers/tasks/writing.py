@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from warmlane.errors import InvalidParams
@@ -36,6 +37,17 @@ class WritingTask(TextTask):
     """A task whose answer is one text a row."""
 
     is_quick = False  # a text takes long, and ends when whoever waits for it gives up
+
+    def __init__(self, components: dict[str, Any], record: Mapping[str, Any] | None = None) -> None:
+        super().__init__(components, record)
+        #: What the model and the saved pipeline say; told once, for it takes half a millisecond.
+        self._saved = self.pipeline._get_set_generation_params(dict(self.pipeline._forward_params))
+
+    def plan(self, params: Mapping[str, Any]) -> Plan:
+        plan = super().plan(params)
+        if not (params.get("stop_strings") or self._saved.get("stop_strings")):
+            return plan
+        return replace(plan, forward={**plan.forward, "tokenizer": self.tokenizer})  # `generate` looks for them by it
 
     def call_settings(self, batch: Sequence[Prepared], plan: Plan) -> dict[str, Any]:
         # An encoder-decoder's sequences hold the answer alone.

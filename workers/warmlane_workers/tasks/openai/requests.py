@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from warmlane.errors import SchemaError
+from warmlane_workers.tasks.params import MOST_TOKENS
 
 #: The most answers to one request, as in OpenAI's API.
 MAX_ANSWERS = 128
@@ -67,7 +68,7 @@ def _stops(value: Any) -> bool:
 
 #: What a request may say of its answer, with a check and what it has to be.
 _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "max_tokens": (_whole(1), "a whole number from 1"),
+    "max_tokens": (_whole(1, MOST_TOKENS), f"a whole number from 1 to {MOST_TOKENS}"),
     "n": (_whole(1, MAX_ANSWERS), f"a whole number from 1 to {MAX_ANSWERS}"),
     "temperature": (lambda value: _real(value) and value >= 0, "a number from 0"),
     "top_p": (lambda value: _real(value) and 0 < value <= 1, "a number above 0, up to 1"),
