@@ -29,14 +29,8 @@ from warmlane_workers.tasks.outputs import guide_output, has_shape
 CLOSED = frozenset(
     {
         *("transformers_version", "generation_kwargs", "compile_config", "watermarking_config"),
-        *(
-            "cache_implementation",
-            "cache_config",
-            "continuous_batching_config",
-            "constraints",
-            "force_words_ids",
-            "num_beam_groups",
-        ),
+        *("cache_implementation", "cache_config", "constraints", "force_words_ids", "num_beam_groups"),
+        "continuous_batching_config",
         *("dola_layers", "token_healing", "is_assistant", "assistant_early_exit", "prompt_lookup_num_tokens"),
     }
 )
