@@ -16,7 +16,8 @@ from warmlane.lanes import Take
 from warmlane.store import RedisStore, connect
 from warmlane_workers import actors
 from warmlane_workers.bell import Bell
-from warmlane_workers.broker import HEARTBEAT_TIMEOUT_MS, LaneBroker
+from warmlane_workers.broker import LaneBroker
+from warmlane_workers.consumer import HEARTBEAT_TIMEOUT_MS
 from warmlane_workers.context import JobContext
 from warmlane_workers.lifecycle import Lifecycle
 from warmlane_workers.threadless import Beginner, Threadless

@@ -19,7 +19,7 @@ from warmlane.rescue import Gone, Rollcall
 from warmlane.results import State, WarmModel, WorkerInfo
 from warmlane.routing import Registry
 from warmlane.store import RedisStore, connect
-from warmlane_workers.broker import HEARTBEAT_TIMEOUT_MS, SILENCE_S
+from warmlane_workers.consumer import HEARTBEAT_TIMEOUT_MS, SILENCE_S
 
 
 class Fleet:

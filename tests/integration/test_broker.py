@@ -26,8 +26,8 @@ from warmlane.jobs import PredictJob, SaveJob
 from warmlane.keys import PREDICT_QUEUE
 from warmlane.message import JobMessage
 from warmlane.results import State
-from warmlane_workers import broker
-from warmlane_workers.broker import HEARTBEAT_TIMEOUT_MS
+from warmlane_workers import consumer
+from warmlane_workers.consumer import HEARTBEAT_TIMEOUT_MS
 from warmlane_workers.context import JobContext
 
 #: How soon good jobs are done, whatever lies among them.
@@ -62,7 +62,7 @@ def lane(lanes: Callable[[], Lane]) -> Iterator[Lane]:
 @pytest.fixture
 def quick_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Orphans are looked for several times a second."""
-    monkeypatch.setattr(broker, "SWEEP_S", 0.2)
+    monkeypatch.setattr(consumer, "SWEEP_S", 0.2)
 
 
 # -- messages that are none ------------------------------------------------------------------------------------------
@@ -382,9 +382,9 @@ def test_after_an_outage_nobody_counts_as_dead_until_all_could_beat_again(monkey
     """While the server is silent nobody's heartbeat is heard. A worker that hears it again first does not take over
     what the others run; only who is silent for the whole time-out after it is dead."""
     timeout_s = 2.0
-    monkeypatch.setattr(broker, "HEARTBEAT_TIMEOUT_MS", int(timeout_s * 1000))
-    monkeypatch.setattr(broker, "SILENCE_S", 1.0)
-    monkeypatch.setattr(broker, "RESCUE_S", 0.2)
+    monkeypatch.setattr(consumer, "HEARTBEAT_TIMEOUT_MS", int(timeout_s * 1000))
+    monkeypatch.setattr(consumer, "SILENCE_S", 1.0)
+    monkeypatch.setattr(consumer, "RESCUE_S", 0.2)
     # Not tmp_path: a unix socket's path may have 103 characters only.
     with tempfile.TemporaryDirectory(prefix="wl-") as home, ExitStack() as stack:
         server = Server(Path(home))

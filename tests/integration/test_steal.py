@@ -15,7 +15,7 @@ from warmlane.message import JobMessage
 from warmlane.registry import Beat
 from warmlane.results import State, WarmModel, WorkerInfo
 from warmlane.routing import Registry
-from warmlane_workers.broker import STEAL_S
+from warmlane_workers.consumer import STEAL_S
 
 #: A wait that is too long.
 LONG_S = PATIENCE_S + 0.1

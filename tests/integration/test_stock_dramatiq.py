@@ -31,7 +31,7 @@ from tests.server import Server
 from tests.stock import QUEUE, Stock, until, watch, working
 from warmlane.errors import ResultTimeout
 from warmlane.results import State
-from warmlane_workers.broker import HEARTBEAT_TIMEOUT_MS
+from warmlane_workers.consumer import HEARTBEAT_TIMEOUT_MS
 
 #: Longer than one of Dramatiq's consumers rests after an error, in seconds.
 WATCH_S = 3.5

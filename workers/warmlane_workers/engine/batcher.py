@@ -1,12 +1,10 @@
 """How waiting rows become batches. Knows lengths, ages and groups, not models: what runs a batch is passed in.
 
-A batch is cut by padded tokens, never by count: on a CPU, padding costs more than batching saves. It is built around
-the row whose turn it is, from the waiting rows nearest to it in length: those of about its length, and others while
-that costs less a token than what it saves, which is a batch. Turns go by priority, then by lane, so that a
-model with many rows does not hold up another, then by age; and what has waited long counts for more, so that nothing
-starves. A device thread that is free takes what waits; it waits a moment for rows that are just being made ready, so
-that many small jobs share a batch, and a lone caller never waits for company. A model whose batches are little more
-than their fixed cost has one at a time: what comes meanwhile shares the next.
+A batch is built around the row whose turn it is (`warmlane_workers.engine.cutting`). Turns go by priority, then by
+lane, so that a model with many rows does not hold up another, then by age; and what has waited long counts for more, so
+that nothing starves. A device thread that is free takes what waits; it waits a moment for rows that are just being made
+ready, so that many small jobs share a batch, and a lone caller never waits for company. A model whose batches are
+little more than their fixed cost has one at a time: what comes meanwhile shares the next.
 """
 
 from __future__ import annotations
@@ -24,14 +22,11 @@ from typing import Any
 
 from warmlane import tracing
 from warmlane.budget import BatchBudget
+from warmlane_workers.engine.cutting import choose
 from warmlane_workers.observer import Batch
 
 logger = logging.getLogger(__name__)
 
-#: Rows are about as long when the longest has at most so many times the tokens of the shortest.
-MAX_LENGTH_RATIO = 1.5
-#: Lengths below this count as equal: padding two tokens to eight costs nothing that can be measured.
-SHORT_TOKENS = 8
 #: So long may a row wait for those of its model that are being made ready, while the device is free, in seconds.
 COMPANY_S = 0.02
 #: A row that has waited so long has the priority above its own, and so on, in seconds.
@@ -77,41 +72,6 @@ class Row:
     since: float = 0.0
     span: str = ""
     future: Future[Any] = field(default_factory=Future)
-
-
-def choose(lengths: Sequence[int], oldest: int, budget: BatchBudget) -> tuple[int, int]:
-    """The slice of ascending lengths that makes a batch around the row at `oldest`.
-
-    Grows on the side whose next row is nearer in length, while rows x longest stays within the budget, and the rows are
-    about as long or cost less a token for the company.
-    """
-    low, high, tokens = oldest, oldest + 1, lengths[oldest]
-
-    def takes(shortest: int, longest: int, added: int) -> bool:
-        rows = high - low + 1
-        if rows * longest > budget.tokens:
-            return False
-        if longest <= max(SHORT_TOKENS, shortest * MAX_LENGTH_RATIO):
-            return True
-        if not budget.fixed:
-            return False
-        cost = budget.fixed + (rows - 1) * lengths[high - 1]
-        return (budget.fixed + rows * longest) * tokens < cost * (tokens + added)
-
-    while True:
-        shortest, longest = lengths[low], lengths[high - 1]
-        above = lengths[high] if high < len(lengths) else None
-        below = lengths[low - 1] if low else None
-        up = above is not None and takes(shortest, above, above)
-        down = below is not None and takes(below, longest, below)
-        if not up and not down:
-            return low, high
-        if up and (not down or above - longest <= shortest - below):  # type: ignore[operator]
-            tokens += lengths[high]
-            high += 1
-        else:
-            low -= 1
-            tokens += lengths[low]
 
 
 class _Waiting:
