@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", default=list(SERVERS))
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    console = Console()
+    console = Console(width=120)
     python, lacking = interpreter(options.peers)
     left_out = {NAMES[package]: why for package, why in lacking.items()}
     if options.mlflow is None:

@@ -31,6 +31,8 @@ from warmlane.embedded import EmbeddedServer
 
 #: How long a peer may take to start, in seconds.
 START_S = 180.0
+#: How often a caller sends a text to a peer that closes its connection without an answer.
+TRIES = 3
 CORES = os.cpu_count() or 1
 
 Ask = Callable[[str], Awaitable[Any]]
@@ -164,8 +166,14 @@ class OverHttp(Started):
         async with httpx.AsyncClient(timeout=START_S, limits=httpx.Limits(max_connections=64)) as client:
 
             async def ask(text: str) -> Any:
-                reply = await client.post(self.url, json=self.body(text))
-                return reply.raise_for_status().json()
+                for left in reversed(range(TRIES)):
+                    try:
+                        reply = await client.post(self.url, json=self.body(text))
+                        return reply.raise_for_status().json()
+                    except httpx.NetworkError:  # a server may restart a worker that is too busy to say that it lives
+                        if not left:
+                            raise
+                return None
 
             yield ask
 
