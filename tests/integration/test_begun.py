@@ -25,6 +25,7 @@ TASKS = {
     "feature-extraction": tiny_text.feature_extraction,
     "fill-mask": tiny_text.fill_mask,
     "text-generation": tiny_text.text_generation,
+    "zero-shot-classification": tiny_text.zero_shot_classification,
 }
 ROWS: dict[str, Any] = {"fill-mask": "the [MASK] sat"}
 
@@ -79,7 +80,7 @@ def same(answer: Any, expected: Any) -> bool:
     return bool(answer == expected)
 
 
-SMALL = sorted(TASKS.keys() - {"text-generation"})
+SMALL = sorted(TASKS.keys() - {"text-generation", "zero-shot-classification"})
 
 
 @pytest.mark.parametrize("task", SMALL)
@@ -110,6 +111,11 @@ NOT_BEGUN = {
     "a long text": PredictJob(model="text-classification", inputs="cat " * LONGEST, params={"truncation": True}),
     "an unknown model": PredictJob(model="nobody", inputs="the cat"),
     "a cold type": PredictJob(model="text-classification", inputs="the cat", dtype="bfloat16"),
+    "many words to look up": PredictJob(model="fill-mask", inputs=ROWS["fill-mask"], params={"targets": ["cat"]}),
+    "many pieces": PredictJob(model="token-classification", inputs="the cat", params={"stride": 1}),
+    "labels of its own": PredictJob(
+        model="zero-shot-classification", inputs={"sequences": "the cat", "candidate_labels": "cat,dog"}
+    ),
     "wrong params": PredictJob(model="text-classification", inputs="the cat", params={"top_k": "many"}),
     "a wrong row": PredictJob(model="text-classification", inputs=["the cat", 7]),
 }

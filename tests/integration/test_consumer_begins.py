@@ -13,6 +13,7 @@ from tests.lane import LIMIT_S, Lane
 from warmlane.jobs import Job, PredictJob
 from warmlane.keys import PREDICT_QUEUE
 from warmlane.results import State
+from warmlane_workers import consumer
 from warmlane_workers.context import JobContext
 
 
@@ -120,6 +121,24 @@ def test_a_bug_in_beginning_loses_no_job(lane: Lane, caplog: pytest.LogCaptureFi
     lane.worker(handler=never, beginner=Begins(fails=1))
     assert [lane.result(job) for job in jobs] == [["begun", number] for number in range(3)]
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_worker_that_is_long_at_beginning_jobs_is_not_taken_for_dead(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its heartbeats go on, though the consumer itself sends none."""
+    monkeypatch.setattr(consumer, "RESCUE_S", 0.05)
+    hold, begins = threading.Event(), Begins()
+    plan = begins.plan
+    monkeypatch.setattr(begins, "plan", lambda jobs: (hold.wait(LIMIT_S), plan(jobs))[1])
+    job = lane.submit("long")
+    lane.worker(handler=never, beginner=begins)
+    lane.until(lambda: bool(lane.acks()))
+    for _ in range(3):
+        last = lane.heartbeat()
+        lane.until(lambda last=last: lane.heartbeat() > last)  # type: ignore[misc]
+    hold.set()
+    assert lane.result(job) == ["begun", "long"]
 
 
 def test_a_draining_worker_begins_nothing(lane: Lane) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import redis
 from dramatiq.broker import Consumer
 from dramatiq.brokers.redis import RedisBroker
+from dramatiq.common import q_name
 from dramatiq.errors import ConnectionClosed
 
 from warmlane.blobs import StoredJob
@@ -42,6 +43,7 @@ class LaneBroker(RedisBroker):
     Attributes:
         begin: begins jobs that need no thread, in the consumer's. Their messages are acknowledged with their outcomes.
         on_reject: moves a message that does not decode to the dead letters.
+        beginning: the queues whose consumers are just beginning jobs, which may take them a while.
         draining: fetch nothing more.
         describe: what this worker holds, and how long it loads; without it, it leaves the lanes of others alone.
     """
@@ -60,6 +62,7 @@ class LaneBroker(RedisBroker):
         self.threads = threads
         self.begin: Begin = lambda queue_name, came: ()
         self.on_reject: OnReject = lambda queue_name, message_id, error: None
+        self.beginning: set[str] = set()
         self.draining = False
         self.describe: Callable[[], WorkerInfo] | None = None
         self._held: dict[str, set[str]] = {}
@@ -69,7 +72,7 @@ class LaneBroker(RedisBroker):
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         """What takes messages off a queue; nobody delays messages here, so nobody looks for delayed ones."""
         if queue_name in self.delay_queues:
-            return NoConsumer(self.bell(queue_name), self)
+            return NoConsumer(self, q_name(queue_name), self.bell(queue_name))
         return LaneConsumer(self, queue_name, timeout)
 
     @contextlib.contextmanager

@@ -55,15 +55,24 @@ _DRAIN_POLL_S = 0.1
 
 
 class NoConsumer(Consumer):
-    """Takes nothing, as Dramatiq wants somebody to for each delay queue."""
+    """Takes nothing, as Dramatiq wants somebody to for each delay queue; says that the worker lives while the consumer
+    of the queue itself is busy.
 
-    def __init__(self, bell: threading.Event, broker: LaneBroker) -> None:
-        self._bell = bell
+    Args:
+        queue_name: the queue whose delay queue it is.
+    """
+
+    def __init__(self, broker: LaneBroker, queue_name: str, bell: threading.Event) -> None:
         self._broker = broker
+        self._queue_name = queue_name
+        self._bell = bell
 
     def __next__(self) -> None:
         self._bell.wait(_DRAIN_POLL_S if self._broker.draining else RESCUE_S)
         self._bell.clear()
+        if self._queue_name in self._broker.beginning:
+            with self._broker.talking():
+                self._broker.store.run(Take(self._queue_name, self._broker.broker_id, 0))
 
 
 class LaneConsumer(Consumer):
@@ -174,7 +183,12 @@ class LaneConsumer(Consumer):
     def _begun(self, messages: list[JobMessage]) -> Collection[str]:
         if not messages or self.queue_name == MANAGE_QUEUE:
             return ()
-        return self.broker.begin(self.queue_name, [(message.message_id, message.kwargs["job"]) for message in messages])
+        self.broker.beginning.add(self.queue_name)
+        try:
+            jobs = [(message.message_id, message.kwargs["job"]) for message in messages]
+            return self.broker.begin(self.queue_name, jobs)
+        finally:
+            self.broker.beginning.discard(self.queue_name)
 
     def _decode(self, data: bytes | None) -> JobMessage | None:
         try:

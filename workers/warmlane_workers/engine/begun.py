@@ -149,13 +149,14 @@ class Beginner:
         trust = check_worker(job.trust_remote_code, self._engine.trust_remote_code)
         refuse_unasked(entry.value.components, agreed=trust)
         task = self._engine.task(entry.value)
-        if not task.is_quick:
+        params = effective(artifact, job.params, self._engine.config_of(key))
+        if not task.is_quick(params):
             return None
         check_job(artifact, job)
         inputs = rows_of(artifact.signature, artifact.task, job.inputs)
         if not are_few(inputs):
             return None
-        plan = task.plan(effective(artifact, job.params, self._engine.config_of(key)))
+        plan = task.plan(params)
         inputs = [read_row(artifact, job, row) for row in inputs]
         return PlannedPredict(job, key, entry, task, plan, inputs, self._engine.cache.release)
 

@@ -83,8 +83,6 @@ class Task(ABC):
     reach: Reach = NOWHERE
     #: Whether rows of several adapters of one base may share a batch, see `together`.
     mixes: bool = False
-    #: Whether a short row is made ready and answered in about a millisecond, so that no other job minds to wait for it.
-    is_quick: bool = False
     #: The class name of the pipeline that was saved.
     instance_type: str = ""
 
@@ -98,6 +96,10 @@ class Task(ABC):
         Raises:
             InvalidParams: an unknown or ill-typed one; the message lists the allowed.
         """
+
+    def is_quick(self, params: Mapping[str, Any]) -> bool:
+        """Whether with these a short row is made ready in about a millisecond, so that no other job minds to wait."""
+        return False
 
     @abstractmethod
     def prepare(self, row: Any, plan: Plan) -> list[Prepared]:

@@ -23,6 +23,9 @@ class FeatureExtraction(TextTask):
     only_tokenizes = True
     allowed = frozenset({"truncation", "max_length", "pooling", "normalize"})
 
+    def is_quick(self, params: Mapping[str, Any]) -> bool:
+        return True
+
     def plan(self, params: Mapping[str, Any]) -> Plan:
         params = dict(params)
         self.check_params(params)

@@ -23,6 +23,9 @@ class FillMask(TextTask):
 
     allowed = frozenset({"top_k", "targets", "truncation", "max_length"})
 
+    def is_quick(self, params: Mapping[str, Any]) -> bool:
+        return "targets" not in params  # each is read
+
     def kind_of(self, name: str) -> Kind | None:
         return whole(1, self._vocabulary) if name == "top_k" else super().kind_of(name)
 

@@ -34,7 +34,6 @@ class TextTask(PipelineTask):
     """Result: what the guide's table says of the task. A row is a str."""
 
     mixes = True
-    is_quick = True
     #: Whether all that the pipeline does with a text at first is to call its tokenizer.
     only_tokenizes = False
 

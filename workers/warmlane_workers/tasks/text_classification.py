@@ -20,6 +20,9 @@ class TextClassification(TextTask):
     only_tokenizes = True
     allowed = frozenset({"top_k", "function_to_apply", "truncation", "max_length"})
 
+    def is_quick(self, params: Mapping[str, Any]) -> bool:
+        return True
+
     def plan(self, params: Mapping[str, Any]) -> Plan:
         return self.truncating(super().plan(params), params)
 

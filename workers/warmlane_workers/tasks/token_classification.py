@@ -20,6 +20,9 @@ class TokenClassification(TextTask):
     specimen = SPECIMEN
     allowed = frozenset({"aggregation_strategy", "ignore_labels", "stride"})
 
+    def is_quick(self, params: Mapping[str, Any]) -> bool:
+        return "stride" not in params  # which makes many pieces
+
     def kind_of(self, name: str) -> Kind | None:
         if name != "stride" or self.cut_at is None:
             return super().kind_of(name)

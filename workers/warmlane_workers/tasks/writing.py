@@ -36,8 +36,6 @@ def settled(text: str, stops: Sequence[str] = ()) -> str:
 class WritingTask(TextTask):
     """A task whose answer is one text a row."""
 
-    is_quick = False  # a text takes long, and ends when whoever waits for it gives up
-
     def __init__(self, components: dict[str, Any], record: Mapping[str, Any] | None = None) -> None:
         super().__init__(components, record)
         #: What the model and the saved pipeline say; told once, for it takes half a millisecond.
