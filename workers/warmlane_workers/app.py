@@ -1,6 +1,6 @@
 """A worker process: the only file that builds everything and joins it. Phases: startup, serve, drain, shutdown.
 
-Signal handlers only count; what follows is done by the phases. Logging comes first, torch last, so that whatever goes
+Logging comes first, torch last, so that whatever goes
 wrong early says so kindly.
 """
 
@@ -10,14 +10,12 @@ import argparse
 import gc
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from queue import Empty
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from warmlane import tracing
@@ -31,11 +29,17 @@ from warmlane.store import RedisStore, connect
 from warmlane_workers.logs import configure_logging
 from warmlane_workers.observer import UNSEEN, Observer
 from warmlane_workers.settings import WorkerSettings
+from warmlane_workers.stopping import StopRequests
 from warmlane_workers.supervisor import EXIT_CONFIGURATION
 from warmlane_workers.sweeper import Sweeper
 
 if TYPE_CHECKING:
+    from warmlane_workers.catalog import Catalog
+    from warmlane_workers.engine.engine import Engine
+    from warmlane_workers.lifecycle import Handler
     from warmlane_workers.metrics import Metrics
+    from warmlane_workers.modelstore import ModelStore
+    from warmlane_workers.unload import Unload
 
 logger = logging.getLogger(__name__)
 
@@ -62,79 +66,70 @@ class WorkerProcess:
         self._worker_id = worker_id
         self._life = life
         self._crashed = crashed
-        self._signals = 0
-        self._signalled = threading.Event()
+        self._stop = StopRequests(self._stop_now)
         self._state = "starting"
         self._metrics: Metrics | None = None
         self._stop_metrics: Callable[[], None] = lambda: None
 
     def run(self) -> int:
         """Live until told to stop; the exit status."""
-        self._watch_signals()
+        self._stop.listen()
         self._startup()
         self._serve()
         self._drain()
         self._shutdown()
         return 0
 
-    def _watch_signals(self) -> None:
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
-        threading.Thread(target=self._watch_parent, name="warmlane-parent", daemon=True).start()
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._signals += 1
-        self._signalled.set()
-        if self._signals == 2:
-            threading.Thread(target=self._stop_now, name="warmlane-stop", daemon=True).start()
-
-    def _watch_parent(self) -> None:
-        """Our standard input is a pipe that ends with the supervisor."""
-        while os.read(0, 4096):
-            pass
-        logger.warning("the supervisor is gone, draining", extra={"action": "orphaned"})
-        self._signals += 1
-        self._signalled.set()
-
     def _startup(self) -> None:
         tracing.check()
-        settings, client_settings = self._settings, self._settings.client
-        url, names = server_url(client_settings), Keys(client_settings.namespace)
-        self._client = connect(url, retry_s=_RETRY_S, connections=settings.threads + 32)
-        store = self._store = RedisStore(self._client, names, url)
+        self._open_store()
         self._blame()
-        blobs = Blobs.of(client_settings)
-        self._sweeper = None if blobs is None else Sweeper(store, blobs)
         logger.info("worker %s starts, importing torch", self._worker_id, extra={"action": "starting"})
 
         import dramatiq
         import transformers
 
-        from warmlane_workers import actors
         from warmlane_workers.bell import Bell
-        from warmlane_workers.broker import LaneBroker
         from warmlane_workers.catalog import Catalog
-        from warmlane_workers.engine import device
-        from warmlane_workers.engine.engine import Engine
-        from warmlane_workers.lifecycle import Handler, Lifecycle
-        from warmlane_workers.management import Management
         from warmlane_workers.middleware.presence import Presence
-        from warmlane_workers.middleware.threads import ComputeAlone
         from warmlane_workers.modelstore import ModelStore
-        from warmlane_workers.threadless import Threadless
         from warmlane_workers.unload import Unload
 
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         transformers.utils.logging.disable_default_handler()  # its warnings go where ours do
         transformers.utils.logging.enable_propagation()
+        store, settings = self._store, self._settings
         models = ModelStore(settings.store, settings.store_cache)
         models.open()
+        self._presence = Presence(store, self._describe)
+        observer = self._observer()
+        self._engine = self._make_engine(models, observer)
+        unload = Unload(store, self._client, store.names, self._worker_id, self._engine.unload)
+        catalog = Catalog(store, models, unload.handle)
+        self._make_broker(self._handlers(models, catalog, unload), observer)
+        self._bell = Bell(self._client, store.names, self._broker, unload.obey)
+        catalog.announce_all()
+        self._engine.start()
+        self._bell.start()
+        self._worker = dramatiq.Worker(self._broker, worker_threads=settings.threads)
+
+    def _open_store(self) -> None:
+        settings = self._settings.client
+        url = server_url(settings)
+        self._client = connect(url, retry_s=_RETRY_S, connections=self._settings.threads + 32)
+        self._store = RedisStore(self._client, Keys(settings.namespace), url)
+        self._blobs = Blobs.of(settings)
+        self._sweeper = None if self._blobs is None else Sweeper(self._store, self._blobs)
+
+    def _make_engine(self, models: ModelStore, observer: Observer) -> Engine:
+        from warmlane_workers.engine import device
+        from warmlane_workers.engine.engine import Engine
+
+        settings = self._settings
         found = device.find(settings.device, settings.cache_bytes, settings.batch_tokens, settings.host_cache_bytes)
         if found.name != "cpu":
             device.hold(alone=not settings.cache_bytes)
-        self._presence = Presence(store, self._describe)
-        observer = self._observer()
-        self._engine = Engine(
+        return Engine(
             models,
             found,
             source_roots=settings.source_roots,
@@ -146,12 +141,15 @@ class WorkerProcess:
             on_change=self._presence.beat,
             observer=observer,
         )
-        unload = Unload(store, self._client, names, self._worker_id, self._engine.unload)
-        catalog = Catalog(store, models, unload.handle)
-        management = Management(
-            models, catalog.announce, settings.source_roots, trust_remote_code=settings.trust_remote_code
-        )
-        handlers: dict[str, Handler] = {
+
+    def _handlers(self, models: ModelStore, catalog: Catalog, unload: Unload) -> dict[str, Handler]:
+        """What runs a job, by its kind."""
+        from warmlane_workers.management import Management
+
+        settings = self._settings
+        trust = settings.trust_remote_code
+        management = Management(models, catalog.announce, settings.source_roots, trust_remote_code=trust)
+        return {
             "predict": self._engine.predict,
             "load": self._engine.load,
             "unload": unload.handle,
@@ -160,30 +158,35 @@ class WorkerProcess:
             "alias": catalog.alias,
             "delete": catalog.delete,
         }
-        self._broker = LaneBroker(store, self._worker_id, settings.threads)
+
+    def _make_broker(self, handlers: dict[str, Handler], observer: Observer) -> None:
+        """Dramatiq's broker with our actors, and the life of the jobs that they are given."""
+        from warmlane_workers import actors
+        from warmlane_workers.broker import LaneBroker
+        from warmlane_workers.lifecycle import Lifecycle
+        from warmlane_workers.middleware.threads import ComputeAlone
+        from warmlane_workers.threadless import Threadless
+
+        settings = self._settings
+        broker = self._broker = LaneBroker(self._store, self._worker_id, settings.threads)
         self._lifecycle = Lifecycle(
-            store,
+            self._store,
             self._worker_id,
             handlers,
-            client_settings.result_ttl_s,
-            self._broker.settled,
+            settings.client.result_ttl_s,
+            broker.settled,
             self._life,
-            blobs,
+            self._blobs,
             observer,
         )
         self._threadless = Threadless(self._lifecycle, self._engine.beginner)
-        self._broker.begin = self._threadless.begin
-        self._broker.on_reject = self._lifecycle.reject
-        self._broker.describe = self._describe
+        broker.begin = self._threadless.begin
+        broker.on_reject = self._lifecycle.reject
+        broker.describe = self._describe
         # No hook may lose a job, so jobs' life is in their actors; these two may be late or fail alone.
         for middleware in (ComputeAlone(), self._presence):
-            self._broker.add_middleware(middleware)
-        actors.declare(self._broker, self._lifecycle, settings.queues, settings.pool)
-        self._bell = Bell(self._client, names, self._broker, unload.obey)
-        catalog.announce_all()
-        self._engine.start()
-        self._bell.start()
-        self._worker = dramatiq.Worker(self._broker, worker_threads=settings.threads)
+            broker.add_middleware(middleware)
+        actors.declare(broker, self._lifecycle, settings.queues, settings.pool)
 
     def _blame(self) -> None:
         """Before anything else, torch included: what a crash left must not be taken up unmarked by another worker."""
@@ -228,8 +231,7 @@ class WorkerProcess:
         if self._sweeper is not None:
             self._sweeper.start()
         logger.info("worker %s ready on %s", self._worker_id, self._engine.device.name, extra={"action": "ready"})
-        while not self._signalled.wait(timeout=3600):
-            pass
+        self._stop.wait()
 
     def _calm_collector(self) -> None:
         """Leave what was imported out of Python's cyclic collection, which takes 0.2 s to look through half a million
