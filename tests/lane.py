@@ -136,7 +136,7 @@ class Lane:
     def status(self, job_id: str) -> JobStatus:
         return self.jobs[job_id].status()
 
-    def fetch_as(self, worker_id: str, count: int) -> list[bytes | None]:
+    def fetch_as(self, worker_id: str, count: int) -> list[bytes]:
         """What is handed to a worker of that name."""
         return RedisStore(self.redis, self.names, self.url).run(Take(PREDICT_QUEUE, worker_id, count))
 

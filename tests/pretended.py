@@ -49,7 +49,7 @@ class Fleet:
 
     def take(self, worker: str, most: int = 100, pool: str = "default", *, upwards: bool = False) -> list[str]:
         found = self.store.run(Take(queue_of("predict", pool), worker, most, upwards))
-        return [JobMessage.decode(data or b"").message_id for data in found]
+        return [JobMessage.decode(data).message_id for data in found]
 
     def finish(self, job_id: str, worker: str) -> None:
         self.store.run(Finish(job_id, Outcome(State.SUCCEEDED, b""), 60, "predict", worker))

@@ -142,7 +142,7 @@ class Submit(Op[Accepted]):
 
 
 @dataclass(frozen=True, slots=True)
-class Take(Op[list[bytes | None]]):
+class Take(Op[list[bytes]]):
     """Take messages for a worker: by priority, and of each what is for all before its own lane: it waits longer, or has
     lost its worker. The reply has their bytes.
 
@@ -161,12 +161,12 @@ class Take(Op[list[bytes | None]]):
         own = [names.acks(worker, queue), names.messages(queue), names.heartbeats(queue)]
         return [*own, *names.lists(queue, worker, upwards=self.upwards)], [self.most, worker]
 
-    def read(self, reply: Any) -> list[bytes | None]:
+    def read(self, reply: Any) -> list[bytes]:
         return list(reply)
 
 
 @dataclass(frozen=True, slots=True)
-class Steal(Op[list[bytes | None]]):
+class Steal(Op[list[bytes]]):
     """Take messages that wait too long in another worker's lane, all of one model. The reply has their bytes.
 
     They are of a model that it holds; of any, where the other worker has a job that takes longer than a load.
@@ -198,7 +198,7 @@ class Steal(Op[list[bytes | None]]):
         places = [names.job(""), names.home(queue, ""), names.homes(queue, ""), HOME_TTL_S * 1000]
         return keys, [worker, self.most, *waits, _LANES, _DEPTH, *places, *sorted(self.models)]
 
-    def read(self, reply: Any) -> list[bytes | None]:
+    def read(self, reply: Any) -> list[bytes]:
         return list(reply)
 
 

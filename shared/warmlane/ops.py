@@ -224,7 +224,8 @@ class Cancel(Op[str]):
 
     def arguments(self, names: Keys) -> tuple[list[str], list[Any]]:
         event = Outcome(State.CANCELLED, error=self.error.to_dict()).event(self.job_id)
-        return [names.job(self.job_id)], [encode_error(self.error), self.result_ttl_s, event, names.inbox("")]
+        said = [encode_error(self.error), self.result_ttl_s, event, names.inbox("")]
+        return [names.job(self.job_id)], [*said, names.queue(""), self.job_id]
 
     def read(self, reply: Any) -> str:
         text: str = reply.decode()

@@ -17,6 +17,7 @@ from warmlane.errors import (
     PoolNotFound,
     QueueFull,
 )
+from warmlane.fleet import QueueInfo
 from warmlane.jobs import LoadJob, PredictJob, SaveJob
 from warmlane.keys import WORKER_TTL_S
 from warmlane.lanes import PATIENCE_S, Take
@@ -24,7 +25,7 @@ from warmlane.message import JobMessage
 from warmlane.ops import Finish, Start
 from warmlane.records import Outcome
 from warmlane.registry import PublishModel
-from warmlane.rescue import Rehome
+from warmlane.rescue import Acknowledge, Rehome, Requeue
 from warmlane.results import ModelInfo, State
 from warmlane.routing import Registry
 from warmlane.settings import LONGEST_S
@@ -268,6 +269,10 @@ def limited(fleet: Fleet, **limits: int) -> Client:
     return client
 
 
+def of_predict(fleet: Fleet) -> QueueInfo:
+    return next(queue for queue in fleet.client.fleet().queues if queue.name == "predict")
+
+
 def test_a_full_queue_refuses(fleet: Fleet) -> None:
     """The job beyond the limit is refused and leaves nothing; when one has ended there is room again."""
     with limited(fleet, queue_jobs=2) as client:
@@ -279,6 +284,39 @@ def test_a_full_queue_refuses(fleet: Fleet) -> None:
         fleet.store.run(Start(ids[0], "a"))
         fleet.finish(ids[0], "a")
         client.submit(PredictJob(model="m", inputs="row"))
+
+
+def test_what_is_cancelled_makes_room_at_once(fleet: Fleet) -> None:
+    """Though nobody is there to take it: in the limits, in what is told of the queue, and for whoever comes."""
+    with limited(fleet, queue_jobs=3) as client:
+        jobs = [client.submit(PredictJob(model="m", inputs=f"row {number}")) for number in range(3)]
+        size = of_predict(fleet).bytes
+        for job in (jobs[0], jobs[2]):
+            job.cancel()
+        told = of_predict(fleet)
+        assert (told.waiting, told.taken, told.bytes) == (1, 0, size // 3)
+        late = client.submit(PredictJob(model="m", inputs="late"))
+        assert fleet.take("a", 2) == [jobs[1].id, late.id]
+
+
+def test_a_worker_that_has_taken_what_is_cancelled_lets_go_of_it(fleet: Fleet) -> None:
+    """It counts once: neither what the worker lets go of, nor what comes back from it, is there any more."""
+    first, second = fleet.predict(), fleet.predict()
+    fleet.take("a")
+    for job in (first, second):
+        fleet.client.job(job).cancel()
+    assert fleet.store.run(Acknowledge("predict", "a", first))
+    assert not fleet.store.run(Requeue("predict", "a", (second,)))
+    assert int(fleet.redis.get(fleet.names.bytes("predict"))) == 0
+    assert not fleet.take("b")
+
+
+def test_very_many_that_were_cancelled_hold_up_nobody(fleet: Fleet) -> None:
+    """Those before it in its list leave the list with the first look."""
+    for job in [fleet.predict() for _ in range(300)]:
+        fleet.client.job(job).cancel()
+    job = fleet.predict()
+    assert fleet.take("a", 2) == [job]
 
 
 def test_bytes_are_limited_as_well(fleet: Fleet) -> None:

@@ -162,7 +162,7 @@ class LaneConsumer(Consumer):
         self._steal_at = now + (0.0 if found else STEAL_S)
         self._receive(found)
 
-    def _receive(self, found: list[bytes | None]) -> None:
+    def _receive(self, found: list[bytes]) -> None:
         messages: list[JobMessage] = []
         for data in found:
             message = self._decode(data)
@@ -190,9 +190,9 @@ class LaneConsumer(Consumer):
         finally:
             self.broker.beginning.discard(self.queue_name)
 
-    def _decode(self, data: bytes | None) -> JobMessage | None:
+    def _decode(self, data: bytes) -> JobMessage | None:
         try:
-            message = JobMessage.decode(data or b"")
+            message = JobMessage.decode(data)
         except DecodeError:
             return None
         return message if message.queue_name == self.queue_name else None

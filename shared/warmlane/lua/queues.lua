@@ -13,18 +13,30 @@ local function places(name)
   return found
 end
 
+-- The first of a list that was not cancelled while it waited. Those before it leave the list, some at a time.
+local function first_of(list, messages)
+  for _ = 1, 1000 do
+    local first = redis.call('LINDEX', list, 0)
+    if not first or redis.call('HEXISTS', messages, first) == 1 then
+      return first
+    end
+    redis.call('LPOP', list)
+  end
+end
+
 local function look(name)
-  local waiting, since = 0, now
+  local waiting, since, messages = 0, now, ARGV[2] .. name .. '.msgs'
   for _, place in ipairs(places(name)) do
     for _, suffix in ipairs({ '', ':high', ':low' }) do
-      local first = redis.call('LINDEX', place .. suffix, 0)
+      local first = first_of(place .. suffix, messages)
       if first then
         waiting = waiting + redis.call('LLEN', place .. suffix)
         since = math.min(since, tonumber(redis.call('HGET', ARGV[1] .. first, 'queued') or now))
       end
     end
   end
-  local known = redis.call('HLEN', ARGV[2] .. name .. '.msgs')
+  local known = redis.call('HLEN', messages)
+  waiting = math.min(waiting, known) -- some behind the first may have been cancelled
   local bytes = known > 0 and tonumber(redis.call('GET', ARGV[2] .. name .. '.bytes') or 0) or 0
   return { name, waiting, math.max(0, known - waiting), bytes, now - since }
 end

@@ -32,8 +32,11 @@ local function take(list, ids, wanted)
     local _, model = look(id)
     if model == wanted and #taken < tonumber(ARGV[2]) then
       redis.call('LREM', list, 1, id)
-      redis.call('SADD', KEYS[1], id)
-      taken[#taken + 1] = id
+      local message = redis.call('HGET', KEYS[2], id)
+      if message then -- else it was cancelled
+        redis.call('SADD', KEYS[1], id)
+        taken[#taken + 1] = message
+      end
     end
   end
   if not held[wanted] then -- it takes the model on, as one that a new job is given to
@@ -41,7 +44,7 @@ local function take(list, ids, wanted)
     redis.call('ZADD', ARGV[9] .. ARGV[1], string.format('%.0f', now + ARGV[10]), ARGV[8] .. wanted)
     redis.call('PEXPIRE', ARGV[9] .. ARGV[1], ARGV[10])
   end
-  return redis.call('HMGET', KEYS[2], unpack(taken))
+  return taken
 end
 
 local latest = string.format('%.0f', now - ARGV[3])

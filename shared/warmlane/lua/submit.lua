@@ -90,7 +90,7 @@ elseif least >= tonumber(ARGV[11]) then
   end
 end
 
-redis.call('HSET', KEYS[1], 'state', 'QUEUED', 'queued', string.format('%.0f', now), 'digest', ARGV[7],
+redis.call('HSET', KEYS[1], 'state', 'QUEUED', 'queued', string.format('%.0f', now), 'digest', ARGV[7], 'queue', ARGV[17],
   unpack(ARGV, at))
 if ARGV[4] ~= '' then
   redis.call('HSET', KEYS[1], 'deadline', string.format('%.0f', now + ARGV[4]))
