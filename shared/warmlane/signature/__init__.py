@@ -17,7 +17,7 @@ from warmlane.signature._defaults import DEFAULTS, default_signature
 from warmlane.signature._given import check_parameter, check_signature
 from warmlane.signature._values import SCALARS, check_field, check_value, is_array
 from warmlane.signature.columns import Signature
-from warmlane.signature.rows import rows_of
+from warmlane.signature.rows import is_one_row, rows_of
 
 __all__ = [
     "DEFAULTS",
@@ -27,6 +27,7 @@ __all__ = [
     "check_row",
     "check_signature",
     "default_signature",
+    "is_one_row",
     "rows_of",
 ]
 
@@ -108,9 +109,9 @@ def check_inputs(signature: Signature | None, task: str, inputs: Any) -> None:
     columns = signature.get("inputs") if signature else None
     if not columns:
         return
-    several = isinstance(inputs, list | Table) or is_dataframe(inputs)
+    alone = is_one_row(inputs)
     for index, row in enumerate(rows_of(signature, task, inputs)):
-        place = f"inputs[{index}]" if several else "inputs"
+        place = "inputs" if alone else f"inputs[{index}]"
         _check_row(columns, task, row, place)
 
 

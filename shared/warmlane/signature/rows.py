@@ -25,6 +25,11 @@ _VALUES = frozenset(
 )
 
 
+def is_one_row(inputs: Any) -> bool:
+    """Whether a job's inputs are a row by themselves: neither a list of rows nor a table. Its result is one answer."""
+    return not (isinstance(inputs, list | Table) or is_dataframe(inputs))
+
+
 def rows_of(signature: Signature | None, task: str, inputs: Any) -> list[Any]:
     """The rows of a job, in order. A table of one column is a list of its values, whatever the column is called, where
     a row of the task can be one value; any other table has a dict a row.

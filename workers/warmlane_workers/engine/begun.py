@@ -15,8 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from warmlane.jobs import Job, PredictJob
-from warmlane.results import Table
-from warmlane.signature import rows_of
+from warmlane.signature import is_one_row, rows_of
 from warmlane_workers.context import JobContext
 from warmlane_workers.engine.batcher import Row
 from warmlane_workers.engine.entry import Entry
@@ -62,7 +61,7 @@ class PlannedPredict:
 
     @property
     def single(self) -> bool:
-        return not isinstance(self.job.inputs, list | Table)
+        return is_one_row(self.job.inputs)
 
     def close(self) -> None:
         self.release(self.entry)

@@ -15,8 +15,8 @@ from warmlane.budget import BatchBudget
 from warmlane.errors import ModelNotFound
 from warmlane.jobs import LoadJob, PredictJob
 from warmlane.model import ModelRef
-from warmlane.results import State, Table, WarmModel
-from warmlane.signature import rows_of
+from warmlane.results import State, WarmModel
+from warmlane.signature import is_one_row, rows_of
 from warmlane_workers import tasks
 from warmlane_workers.context import JobContext
 from warmlane_workers.engine import patience, reports
@@ -128,7 +128,7 @@ class Engine:
             job, opened = read_job(job), partial(Talks, context, key.name, self._conversation_ttl_s)
         if not raw:
             check_job(artifact, job)
-        single = not isinstance(job.inputs, list | Table)
+        single = is_one_row(job.inputs)
         rows = rows_of(None, "", job.inputs) if raw else rows_of(artifact.signature, artifact.task, job.inputs)
         asked = time.monotonic()
         with self._lease(key, artifact, context, trust=trust) as entry:

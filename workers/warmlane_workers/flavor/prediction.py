@@ -19,6 +19,7 @@ from transformers import Pipeline
 
 from warmlane.errors import InvalidInput, SchemaError
 from warmlane.results import NDArray, Table, is_dataframe
+from warmlane.signature import is_one_row
 from warmlane_workers.tasks.outputs import guide_output
 from warmlane_workers.tasks.trimming import split
 
@@ -57,7 +58,7 @@ def generate_signature_output(
     guide_output(pipeline.task, [])  # refused before it costs anything
     if is_dataframe(data):
         data = Table.from_pandas(data)
-    single = not isinstance(data, list | Table)
+    single = is_one_row(data)
     rows = _rows(data) if isinstance(data, Table) else [data] if single else data
     if not rows:
         raise SchemaError("data: an empty list has no rows to predict", field="data")
