@@ -1,7 +1,6 @@
 """A worker process: the only file that builds everything and joins it. Phases: startup, serve, drain, shutdown.
 
-Logging comes first, torch last, so that whatever goes
-wrong early says so kindly.
+Logging comes first, torch last, so that whatever goes wrong early says so kindly.
 """
 
 from __future__ import annotations
@@ -84,6 +83,8 @@ class WorkerProcess:
         tracing.check()
         self._open_store()
         self._blame()
+        self._blobs = Blobs.of(self._settings.client)
+        self._sweeper = None if self._blobs is None else Sweeper(self._store, self._blobs)
         logger.info("worker %s starts, importing torch", self._worker_id, extra={"action": "starting"})
 
         import dramatiq
@@ -118,8 +119,6 @@ class WorkerProcess:
         url = server_url(settings)
         self._client = connect(url, retry_s=_RETRY_S, connections=self._settings.threads + 32)
         self._store = RedisStore(self._client, Keys(settings.namespace), url)
-        self._blobs = Blobs.of(settings)
-        self._sweeper = None if self._blobs is None else Sweeper(self._store, self._blobs)
 
     def _make_engine(self, models: ModelStore, observer: Observer) -> Engine:
         from warmlane_workers.engine import device

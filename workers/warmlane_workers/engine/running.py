@@ -74,7 +74,6 @@ class RunningBatch:
         on_end: Callable[[RunningBatch], None] = lambda batch: None,
     ) -> None:
         self._name = name
-        self._sampled = sampled
         self._before = before
         self._on_slice = on_slice
         self._on_end = on_end
