@@ -118,15 +118,13 @@ class LaneConsumer(Consumer):
             # Only now: until the server has let go of it, the sweep must not take it for an orphan.
             self.broker.settled(self.queue_name, message_id)
 
-    def requeue(self, messages: Iterable[MessageProxy]) -> None:
-        self._requeue([message.options["redis_message_id"] for message in messages])
-
     def close(self) -> None:
         with contextlib.suppress(ConnectionClosed):  # then the next sweep, or the heartbeat, brings them back
-            self._requeue([message.options["redis_message_id"] for message in self._fetched])
+            self.requeue(self._fetched)
         self._fetched.clear()
 
-    def _requeue(self, ids: list[str]) -> None:
+    def requeue(self, messages: Iterable[MessageProxy | JobMessage]) -> None:
+        ids = [message.options["redis_message_id"] for message in messages]
         if ids:
             self._held.difference_update(ids)
             with self.broker.talking():
