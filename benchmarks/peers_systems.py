@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -165,15 +166,16 @@ class OverHttp(Started):
     async def asking(self) -> AsyncIterator[Ask]:
         async with httpx.AsyncClient(timeout=START_S, limits=httpx.Limits(max_connections=64)) as client:
 
+            async def once(text: str) -> Any:
+                reply = await client.post(self.url, json=self.body(text))
+                return reply.raise_for_status().json()
+
             async def ask(text: str) -> Any:
-                for left in reversed(range(TRIES)):
-                    try:
-                        reply = await client.post(self.url, json=self.body(text))
-                        return reply.raise_for_status().json()
-                    except httpx.NetworkError:  # a server may restart a worker that is too busy to say that it lives
-                        if not left:
-                            raise
-                return None
+                for _ in range(TRIES - 1):
+                    # A server may restart a worker that is too busy to say that it lives.
+                    with contextlib.suppress(httpx.NetworkError):
+                        return await once(text)
+                return await once(text)
 
             yield ask
 
