@@ -131,6 +131,7 @@ def test_another_worker_takes_over_from_a_dead_one_within_the_heartbeat(fleet: F
             both.wait(0.1)
         jobs = enqueue_200(client)
         wait_for_running(jobs)
+        os.kill(pid, signal.SIGSTOP)  # it would drain when its supervisor is gone, and may be done before it is killed
         fleet.stop_worker(supervisor, signal.SIGKILL)
         os.kill(pid, signal.SIGKILL)
         died = time.time()
